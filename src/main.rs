@@ -1,0 +1,2 @@
+//! The `nearhit` binary.
+fn main() {}

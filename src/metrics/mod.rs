@@ -1,0 +1,1 @@
+//! Metric rows and latency histograms.
