@@ -1,0 +1,18 @@
+//! The store under the near-cache: entries by key name, bounded in bytes, evicted by a policy. No I/O, no clock.
+//!
+//! ```text
+//! Shard (one lock's part) ── name → Slot ── entries: one per (origin, db, command, arguments)
+//!                                        └─ state: what coherence/ keeps per name (generation, flights)
+//! ```
+//! What may be served is decided by `coherence/`; this module only keeps, weighs, finds and drops.
+
+mod admission;
+mod entry;
+pub mod eviction;
+mod policy;
+mod shard;
+
+pub use admission::RecentKeys;
+pub use entry::{Entry, EntryId, Stamp};
+pub use policy::{Policies, Terms};
+pub use shard::{Shard, Slot, SlotId, SlotState};

@@ -1,0 +1,152 @@
+//! What takes entries away: kills by name, flushes, and the sweep that gives dead memory back.
+
+use super::lookup::{Death, Sight, Verdict};
+use super::near_cache::{NearCache, Tally};
+use super::flight::serial;
+use crate::cache::{Entry, Shard, SlotId};
+use crate::time::Instant;
+
+use super::flight::Record;
+
+/// What a kill found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Removed,
+    Raced,
+    Absent,
+}
+
+impl<W> NearCache<W> {
+    /// Drops everything cached for every name with this hash, in all databases and for all commands, and revokes the
+    /// leases of its fetches. Called before a write is forwarded and again before it is acknowledged.
+    pub fn kill(&self, hash: u64) {
+        self.kill_slots(hash);
+    }
+
+    /// An invalidation from the server named `key`.
+    pub fn invalidate(&self, key: &[u8]) {
+        let effect = self.kill_slots(self.hash(key));
+        Tally::add(&self.tally.invalidated_keys, 1);
+        match effect {
+            Effect::Removed => Tally::add(&self.tally.invalidated_removed, 1),
+            Effect::Raced => Tally::add(&self.tally.invalidated_raced, 1),
+            Effect::Absent => {}
+        }
+    }
+
+    /// A reply about this name was given that did not come from the cache: from `now` on, nothing older may be served
+    /// for it. `now` must have been read after the reply was.
+    pub fn saw(&self, hash: u64, now: Instant) {
+        let mut shard = self.lock(hash);
+        for id in slots_of(&shard, hash) {
+            if let Some(record) = shard.state_mut(id) {
+                record.seen_at = record.seen_at.max(now);
+            }
+        }
+    }
+
+    /// A command that changes keys without saying which passed through: everything is dead.
+    pub fn flush_by_command(&self) {
+        self.origin.flush();
+        Tally::add(&self.tally.flushed_by_command, 1);
+    }
+
+    /// Drops the entries whose key's name `matches`; returns how many there were.
+    pub fn flush_matching(&self, mut matches: impl FnMut(&[u8]) -> bool) -> usize {
+        Tally::add(&self.tally.flushed_by_admin, 1);
+        let mut dropped = 0;
+        self.for_each_slot(|shard, id| {
+            if shard.slot(id).is_some_and(|slot| matches(slot.name())) {
+                let entries = kill_slot(shard, id);
+                dropped += entries.len();
+                shard.release(id);
+            }
+        });
+        Tally::add(&self.tally.evicted_flush, dropped);
+        dropped
+    }
+
+    /// Gives back the memory of entries that can never be served again. Call it about once a second.
+    pub fn sweep(&self, now: Instant) {
+        let sight = self.sight(now);
+        let mut counts = [0_usize; 3];
+        self.for_each_slot(|shard, id| {
+            let dead = shard.clear_if(id, |entry| match self.judge(entry, Instant::ZERO, &sight, Instant::ZERO) {
+                Verdict::Dead(death) => {
+                    match death {
+                        Death::Expired => counts[0] += 1,
+                        Death::Flushed => counts[1] += 1,
+                        Death::TrackingLost => counts[2] += 1,
+                    }
+                    true
+                }
+                Verdict::Serve | Verdict::Unproved => false,
+            });
+            if !dead.is_empty() {
+                shard.release(id);
+            }
+        });
+        let [expired, flushed, lost] = counts;
+        self.count_death(Death::Expired, expired);
+        self.count_death(Death::Flushed, flushed);
+        self.count_death(Death::TrackingLost, lost);
+    }
+
+    /// Calls `visit` for every slot, a few hundred per lock.
+    pub(super) fn for_each_slot(&self, mut visit: impl FnMut(&mut Shard<Record<W>>, SlotId)) {
+        const SLICE: usize = 256;
+        for index in 0..self.shard_count() {
+            let mut from = 0;
+            loop {
+                let mut shard = self.lock_at(index);
+                let (ids, more) = shard.slice(from, SLICE);
+                for id in ids {
+                    visit(&mut shard, id);
+                }
+                if !more {
+                    break;
+                }
+                from += SLICE;
+            }
+        }
+    }
+
+    fn kill_slots(&self, hash: u64) -> Effect {
+        let mut effect = Effect::Absent;
+        let mut dropped = Vec::new();
+        let mut shard = self.lock(hash);
+        for id in slots_of(&shard, hash) {
+            let entries = kill_slot(&mut shard, id);
+            effect = match (effect, entries.is_empty()) {
+                (_, false) | (Effect::Removed, _) => Effect::Removed,
+                (_, true) => Effect::Raced,
+            };
+            shard.release(id);
+            if dropped.is_empty() {
+                dropped = entries;
+            } else {
+                dropped.extend(entries);
+            }
+        }
+        drop(shard);
+        Tally::add(&self.tally.evicted_invalidated, dropped.len());
+        // `dropped` is freed here, after the lock was let go.
+        effect
+    }
+}
+
+/// All slots with this hash. Almost always none or one, and then nothing is allocated.
+fn slots_of<W>(shard: &Shard<Record<W>>, hash: u64) -> impl Iterator<Item = SlotId> + use<W> {
+    let mut ids = shard.with_hash(hash);
+    let first = ids.next();
+    let others: Vec<_> = ids.collect();
+    first.into_iter().chain(others)
+}
+
+fn kill_slot<W>(shard: &mut Shard<Record<W>>, id: SlotId) -> Vec<Entry> {
+    if let Some(record) = shard.state_mut(id) {
+        record.generation = serial();
+    }
+    shard.clear(id)
+}
+

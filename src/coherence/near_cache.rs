@@ -1,0 +1,235 @@
+//! The near-cache: shards of slots under one byte bound, and the settings that judge entries.
+
+use std::hash::{BuildHasher, Hasher};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::flight::Record;
+use super::stream::Origin;
+use crate::cache::eviction::EvictionKind;
+use crate::cache::{Entry, Policies, RecentKeys, Shard};
+
+/// How long a key whose reply did not fit is not fetched for the cache again. Chosen, not measured.
+const TOO_LARGE_WINDOW: Duration = Duration::from_secs(10);
+
+/// What bounds and judges entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes all slots and entries may take.
+    pub max_bytes: u64,
+    /// Bytes of one reply that may be stored.
+    pub max_entry: usize,
+    /// No entry is served longer than this after it was fetched, invalidation or not.
+    pub max_entry_ttl: Duration,
+    /// The same bound for replies about keys that do not exist; zero: such replies are not stored.
+    pub negative_ttl: Duration,
+    /// The same bound for reads of hashes on servers where single fields expire.
+    pub hash_ttl: Duration,
+    /// The staleness lease: entries are served only while a request younger than this was answered.
+    pub max_staleness: Duration,
+    /// Store from the first read on, instead of from the second within `admission_window`.
+    pub admit_always: bool,
+    /// How close two reads of a key must be for the second one to be fetched for the cache.
+    pub admission_window: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 256 << 20,
+            max_entry: 1 << 20,
+            max_entry_ttl: Duration::from_secs(60),
+            negative_ttl: Duration::from_secs(1),
+            hash_ttl: Duration::from_secs(1),
+            max_staleness: Duration::from_secs(1),
+            admit_always: false,
+            admission_window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Counts of what happened to entries; relaxed, for metrics only.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Entries stored.
+    pub inserts: AtomicU64,
+    /// Replies not stored: their lease was revoked while they travelled.
+    pub rejected_race: AtomicU64,
+    /// Replies not stored: larger than `max_entry`.
+    pub rejected_too_large: AtomicU64,
+    /// Replies not stored: an error.
+    pub rejected_error: AtomicU64,
+    /// Replies not stored: the key was about to expire, or negative replies are off.
+    pub rejected_ttl: AtomicU64,
+    /// Entries dropped for space.
+    pub evicted_capacity: AtomicU64,
+    /// Entries dropped because their time was over.
+    pub evicted_ttl: AtomicU64,
+    /// Entries dropped because their key changed.
+    pub evicted_invalidated: AtomicU64,
+    /// Entries dropped because everything was flushed.
+    pub evicted_flush: AtomicU64,
+    /// Entries dropped because their tracked connection was lost.
+    pub evicted_tracking_lost: AtomicU64,
+    /// Keys named by invalidations.
+    pub invalidated_keys: AtomicU64,
+    /// Of these: an entry was dropped.
+    pub invalidated_removed: AtomicU64,
+    /// Of these: no entry, but a fetch in progress was revoked.
+    pub invalidated_raced: AtomicU64,
+    /// NULL pushes: the server forgot everything.
+    pub null_pushes: AtomicU64,
+    /// Flushes by commands that passed through (FLUSHALL, SWAPDB, …).
+    pub flushed_by_command: AtomicU64,
+    /// Flushes by an operator.
+    pub flushed_by_admin: AtomicU64,
+    /// Times the tracked connection was given up.
+    pub fences: AtomicU64,
+}
+
+impl Tally {
+    pub(super) fn add(counter: &AtomicU64, by: usize) {
+        counter.fetch_add(by as u64, Ordering::Relaxed);
+    }
+}
+
+/// Replies by key name, kept true by the invalidation stream of their origin.
+///
+/// `W` is whoever waits for a fetch; the cache only keeps it and gives it back, so tests use integers.
+pub struct NearCache<W> {
+    shards: Box<[Mutex<Shard<Record<W>>>]>,
+    hasher: foldhash::fast::RandomState,
+    pub(super) origin: Origin,
+    pub(super) limits: Limits,
+    pub(super) policies: Policies,
+    pub(super) recent: RecentKeys,
+    pub(super) too_large: RecentKeys,
+    /// The server expires single hash fields. Assumed until it is known better.
+    pub(super) hash_fields_expire: AtomicBool,
+    /// Sum of all shards' bytes; a shard's share is added when its lock is released.
+    pub(super) bytes: AtomicU64,
+    pub(super) tally: Tally,
+    /// Where the next eviction looks first, so that pressure is spread over shards.
+    pub(super) hand: AtomicU64,
+}
+
+impl<W> NearCache<W> {
+    /// An empty near-cache.
+    pub fn new(limits: Limits, policies: Policies) -> Self {
+        let shards = 64;
+        // 8 bytes a cell: at most 3 % of a small cache, at most 512 KiB of a large one.
+        let cells = usize::try_from((limits.max_bytes / 256).clamp(64, 65_536)).unwrap_or(64);
+        Self {
+            shards: (0..shards).map(|_| Mutex::new(Shard::new(EvictionKind::default()))).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+            origin: Origin::default(),
+            limits,
+            policies,
+            recent: RecentKeys::new(cells, limits.admission_window),
+            too_large: RecentKeys::new(1024, TOO_LARGE_WINDOW),
+            hash_fields_expire: AtomicBool::new(true),
+            bytes: AtomicU64::new(0),
+            tally: Tally::default(),
+            hand: AtomicU64::new(0),
+        }
+    }
+
+    /// The hash of a key's name; seeded per process, because clients choose names.
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// The node entries come from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// What bounds and judges entries.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What happened to entries so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Whether the server expires single hash fields (Redis 7.4, Valkey 9): then hashes are kept for `hash_ttl` only.
+    pub fn set_hash_fields_expire(&self, expire: bool) {
+        self.hash_fields_expire.store(expire, Ordering::Relaxed);
+    }
+
+    pub(super) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Locks the shard of `hash`. Never two at a time.
+    pub(super) fn lock(&self, hash: u64) -> Locked<'_, W> {
+        // The table inside uses the low and the top bits, so the shard is chosen by bits between.
+        let index = usize::try_from((hash >> 40) % self.shards.len() as u64).unwrap_or_default();
+        self.lock_at(index)
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "index is reduced modulo the fixed, non-zero number of shards")]
+    pub(super) fn lock_at(&self, index: usize) -> Locked<'_, W> {
+        let shard = self.shards[index % self.shards.len()].lock();
+        Locked { before: shard.bytes(), shard, total: &self.bytes }
+    }
+
+    /// Evicts until `extra` more bytes fit. False when they never will.
+    pub(super) fn make_room(&self, extra: u64) -> bool {
+        if extra > self.limits.max_bytes {
+            return false;
+        }
+        let mut empty = 0;
+        while self.bytes.load(Ordering::Relaxed) + extra > self.limits.max_bytes {
+            let at = usize::try_from(self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len() as u64).unwrap_or_default();
+            let evicted: Option<Vec<Entry>> = self.lock_at(at).evict();
+            match evicted {
+                Some(entries) => {
+                    empty = 0;
+                    Tally::add(&self.tally.evicted_capacity, entries.len());
+                }
+                None if empty > self.shards.len() => return false,
+                None => empty += 1,
+            }
+        }
+        true
+    }
+}
+
+/// A locked shard; when it is let go, what its weight changed by goes into the total.
+pub(super) struct Locked<'a, W> {
+    shard: MutexGuard<'a, Shard<Record<W>>>,
+    before: u64,
+    total: &'a AtomicU64,
+}
+
+impl<W> Deref for Locked<'_, W> {
+    type Target = Shard<Record<W>>;
+    fn deref(&self) -> &Self::Target {
+        &self.shard
+    }
+}
+
+impl<W> DerefMut for Locked<'_, W> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.shard
+    }
+}
+
+impl<W> Drop for Locked<'_, W> {
+    fn drop(&mut self) {
+        let after = self.shard.bytes();
+        if after > self.before {
+            self.total.fetch_add(after - self.before, Ordering::Relaxed);
+        } else if after < self.before {
+            self.total.fetch_sub(self.before - after, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The second source of invalidations: a RESP2 connection subscribed to `__redis__:invalidate`, to which the filling
+//! connection redirects its tracking.
+//!
+//! The two sockets have no common order. That is safe because a flight's lease is revoked by name: an invalidation that
+//! arrives before the reply it belongs to revokes the lease, one that arrives after it kills the entry. What the filling
+//! connection answers proves nothing about invalidations, so only this connection's PONGs renew the staleness lease.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::frames::{Frame, Frames};
+use super::near_cache::NearCache;
+use super::stream::Stream;
+use super::tracked::{Fence, apply_invalidation, flush_by_server};
+use crate::resp::{Value, Version, encode};
+use crate::time::Instant;
+
+/// The channel Redis publishes redirected invalidations on.
+pub const CHANNEL: &[u8] = b"__redis__:invalidate";
+
+/// Messages larger than this are taken as "everything changed".
+const FRAME_LIMIT: usize = 1 << 20;
+
+/// One incarnation of a subscribed connection.
+pub struct Subscriber<W> {
+    cache: Arc<NearCache<W>>,
+    stream: Arc<Stream>,
+    frames: Frames,
+    pings: VecDeque<Instant>,
+    last_sent: Instant,
+}
+
+impl<W> Subscriber<W> {
+    /// The state of a connection whose subscription was confirmed.
+    pub fn new(cache: Arc<NearCache<W>>, stream: Arc<Stream>) -> Self {
+        Self { cache, stream, frames: Frames::new(FRAME_LIMIT), pings: VecDeque::new(), last_sent: Instant::ZERO }
+    }
+
+    /// Appends a PING whose answer renews the lease.
+    pub fn ping(&mut self, now: Instant, out: &mut Vec<u8>) {
+        encode::request(out, &[b"PING"]);
+        self.pings.push_back(now);
+        self.last_sent = now;
+    }
+
+    /// Keeps the lease alive: sends a PING when nothing was sent for a third of the staleness bound.
+    ///
+    /// # Errors
+    /// [`Fence::Silent`] when the oldest PING was not answered within twice the bound.
+    pub fn tick(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Fence> {
+        let bound = self.cache.limits.max_staleness;
+        match self.pings.front() {
+            Some(&sent_at) if now.since(sent_at) > bound * 2 => return Err(Fence::Silent),
+            Some(_) => {}
+            None if now.since(self.last_sent) >= bound / 3 => self.ping(now, out),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Handles what was read, in order.
+    ///
+    /// # Errors
+    /// Why the connection, and the filling one with it, must be given up.
+    pub fn receive(&mut self, mut bytes: &[u8]) -> Result<(), Fence> {
+        loop {
+            let next = self.frames.next(bytes).map_err(|error| Fence::Protocol(error.to_string()))?;
+            let Some((_, frame, taken)) = next else { return Ok(()) };
+            bytes = bytes.get(taken..).unwrap_or_default();
+            let Frame::Whole(frame) = frame else {
+                flush_by_server(&self.cache, &self.stream);
+                continue;
+            };
+            let Ok(Value::Array(items)) = Value::decode(frame, Version::V2) else {
+                return Err(Fence::Protocol("a message that cannot be read".into()));
+            };
+            let mut items = items.into_iter();
+            match items.next().as_ref().and_then(Value::as_bytes) {
+                Some(b"message") if items.next().as_ref().and_then(Value::as_bytes) == Some(CHANNEL) => {
+                    apply_invalidation(&self.cache, &self.stream, items.next())?;
+                }
+                Some(b"pong") => match self.pings.pop_front() {
+                    Some(sent_at) => self.stream.renew(sent_at),
+                    None => return Err(Fence::Protocol("a PONG to no PING".into())),
+                },
+                _ => return Err(Fence::Protocol("a message of another kind".into())),
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The rules of one session: what of its own is still on its way, and what it has seen.
+//!
+//! Rule P: a read is not answered from the cache while the session has a command on the same key, or one with unknown
+//! effects, on its way to the server. Rule H: while a read of a key is being fetched over the tracked connection, no
+//! later command of the session on that key leaves, so that nothing overtakes it.
+
+use std::hash::BuildHasherDefault;
+use std::hash::Hasher;
+
+use hashbrown::HashMap;
+
+use super::lookup::Bypass;
+use crate::time::Instant;
+
+/// Hashes of the key names of one command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// It names no key.
+    #[default]
+    None,
+    /// One key, the usual case: nothing is allocated.
+    One(u64),
+    /// Several keys.
+    Many(Box<[u64]>),
+}
+
+impl Keys {
+    /// The hashes.
+    pub fn as_slice(&self) -> &[u64] {
+        match self {
+            Self::None => &[],
+            Self::One(hash) => std::slice::from_ref(hash),
+            Self::Many(hashes) => hashes,
+        }
+    }
+}
+
+impl From<&[u64]> for Keys {
+    fn from(hashes: &[u64]) -> Self {
+        match hashes {
+            [] => Self::None,
+            [hash] => Self::One(*hash),
+            many => Self::Many(many.into()),
+        }
+    }
+}
+
+/// What one session has on its way and has seen.
+#[derive(Debug, Default)]
+pub struct Causality {
+    /// Keys of commands forwarded on the session's home connection, reads included, until their replies.
+    out: Counts,
+    /// Keys of reads that wait for a fetch over the tracked connection.
+    off: Counts,
+    /// Commands with unknown effects on their way.
+    unknown: u32,
+    /// The session saw effects that name no key at this time: nothing older may be served to it.
+    must_see: Instant,
+}
+
+impl Causality {
+    /// Rule H: whether a command on `keys` may leave, or be looked up, now. A command that names no key, or whose effects
+    /// are not known by its keys, waits for all reads that are being fetched.
+    pub fn may_proceed(&self, keys: &[u64], keyless: bool) -> bool {
+        if self.off.is_empty() {
+            return true;
+        }
+        !keyless && !keys.iter().any(|&key| self.off.contains(key))
+    }
+
+    /// Whether nothing of the session waits for a fetch.
+    pub fn nothing_fetching(&self) -> bool {
+        self.off.is_empty()
+    }
+
+    /// Rule P: whether a read of `key` may be answered from the cache.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_look(&self, key: u64) -> Result<(), Bypass> {
+        if self.unknown > 0 || self.out.contains(key) {
+            return Err(Bypass::Pipelined);
+        }
+        Ok(())
+    }
+
+    /// What a cached reply must be at least as new as.
+    pub fn must_see(&self) -> Instant {
+        self.must_see
+    }
+
+    /// A command on `keys` was forwarded.
+    pub fn forwarded(&mut self, keys: &Keys, unknown: bool) {
+        for &key in keys.as_slice() {
+            self.out.add(key);
+        }
+        self.unknown += u32::from(unknown);
+    }
+
+    /// A forwarded command was answered, or its connection is gone.
+    pub fn answered(&mut self, keys: &Keys, unknown: bool) {
+        for &key in keys.as_slice() {
+            self.out.remove(key);
+        }
+        self.unknown = self.unknown.saturating_sub(u32::from(unknown));
+    }
+
+    /// The session saw something at `now` (read after the reply was) that no key can be blamed for.
+    pub fn saw(&mut self, now: Instant) {
+        self.must_see = self.must_see.max(now);
+    }
+
+    /// A read of `key` waits for a fetch.
+    pub fn fetching(&mut self, key: u64) {
+        self.off.add(key);
+    }
+
+    /// A fetch of `key` answered, or was sent home.
+    pub fn fetched(&mut self, key: u64) {
+        self.off.remove(key);
+    }
+}
+
+/// A multiset of hashes.
+#[derive(Debug, Default)]
+struct Counts(HashMap<u64, u32, BuildHasherDefault<AlreadyHashed>>);
+
+impl Counts {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn contains(&self, key: u64) -> bool {
+        !self.0.is_empty() && self.0.contains_key(&key)
+    }
+
+    fn add(&mut self, key: u64) {
+        *self.0.entry(key).or_insert(0) += 1;
+    }
+
+    fn remove(&mut self, key: u64) {
+        if let Some(count) = self.0.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&key);
+            }
+        }
+    }
+}
+
+/// Keys are hashes already (seeded per process), so they hash to themselves.
+#[derive(Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}

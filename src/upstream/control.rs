@@ -1,0 +1,96 @@
+//! A connection for asking the server about itself: one command, one reply, in turn.
+
+use super::handshake::{self, Greeted, Handshake, demand, exchange};
+use super::loss::Loss;
+use super::socket::Socket;
+use crate::command::LearnedCommand;
+use crate::resp::{Value, Version};
+
+/// What the server said about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// `redis_version`, or `valkey_version` of servers that have one.
+    pub version: String,
+    /// Every command it reports.
+    pub commands: Vec<LearnedCommand>,
+}
+
+/// A connection of one's own on which commands are answered one by one.
+pub struct Control {
+    socket: Socket,
+    version: Version,
+}
+
+impl Control {
+    /// Connects as `handshake` says.
+    ///
+    /// # Errors
+    /// See [`handshake::connect`].
+    pub async fn connect(handshake: &Handshake) -> Result<Self, Loss> {
+        let Greeted { socket, .. } = handshake::connect(handshake).await?;
+        Ok(Self { socket, version: handshake.version })
+    }
+
+    /// Sends a command and takes its reply, whatever it is.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub async fn exchange(&mut self, args: &[&[u8]]) -> Result<Value, Loss> {
+        exchange(&mut self.socket, args, self.version).await
+    }
+
+    /// Sends a command and takes its reply.
+    ///
+    /// # Errors
+    /// [`Loss::Refused`] with the server's error, or how the connection ended.
+    pub async fn demand(&mut self, args: &[&[u8]]) -> Result<Value, Loss> {
+        demand(&mut self.socket, args, self.version).await
+    }
+
+    /// Asks which version the server has and which commands it knows.
+    ///
+    /// # Errors
+    /// See [`Control::demand`].
+    pub async fn facts(&mut self) -> Result<ServerFacts, Loss> {
+        let info = self.demand(&[b"INFO", b"server"]).await?;
+        let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
+        let version = field("valkey_version").or_else(|| field("redis_version")).unwrap_or_default();
+        let Value::Array(rows) = self.demand(&[b"COMMAND"]).await? else {
+            return Err(Loss::Protocol("COMMAND did not answer with an array".into()));
+        };
+        Ok(ServerFacts { version, commands: rows.iter().filter_map(learned).collect() })
+    }
+
+    /// The socket, when nothing is on its way.
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+}
+
+/// One row of `COMMAND`: name, arity, flags, first key, last key, step, categories, tips, key specs, subcommands.
+fn learned(row: &Value) -> Option<LearnedCommand> {
+    let Value::Array(fields) = row else { return None };
+    let text = |value: &Value| Some(String::from_utf8_lossy(value.as_bytes()?).into_owned());
+    let number = |at: usize| match fields.get(at) {
+        Some(Value::Integer(number)) => Some(*number),
+        _ => None,
+    };
+    let flags = match fields.get(2)? {
+        Value::Array(flags) | Value::Set(flags) => flags.iter().filter_map(text).collect(),
+        _ => return None,
+    };
+    let subcommands = match fields.get(9) {
+        Some(Value::Array(rows) | Value::Set(rows)) => rows.iter().filter_map(learned).collect(),
+        _ => Vec::new(),
+    };
+    Some(LearnedCommand {
+        name: text(fields.first()?)?,
+        arity: number(1)?,
+        flags,
+        first: number(3)?,
+        last: number(4)?,
+        step: number(5)?,
+        subcommands,
+    })
+}

@@ -1,0 +1,19 @@
+//! Redis' side: connecting, the handshake, pipelined connections and the pools that hold them.
+//!
+//! One connection is a FIFO of waiters: every request that is written puts one in, every reply takes one out, and a
+//! waiter that lost interest still eats its reply. Anything odd on a connection closes it. Connections live on one
+//! worker's thread and are never shared between threads.
+
+mod connection;
+mod control;
+mod handshake;
+mod loss;
+mod pool;
+mod socket;
+
+pub use connection::{Connection, Taken, Waiter};
+pub use control::{Control, ServerFacts};
+pub use handshake::{Handshake, connect};
+pub use loss::Loss;
+pub use pool::{Gauges, Pool, PoolSettings};
+pub use socket::Socket;

@@ -1,0 +1,195 @@
+//! One worker's connections to a node: shared ones by database and protocol, and pinned ones that wait for reuse.
+//!
+//! While the node cannot be reached, one attempt is made per 20–80 ms; requests in between fail at once with what the
+//! last attempt found.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::connection::{Connection, Waiter};
+use super::handshake::Handshake;
+use super::loss::Loss;
+use crate::config::{Address, Credentials};
+use crate::resp::Version;
+use crate::time::{self, Instant};
+
+/// Pinned connections kept for reuse, per database and protocol. Chosen, not measured.
+const IDLE_PINNED: usize = 16;
+
+/// What the connections of a pool have in common.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// Where the node is.
+    pub address: Address,
+    /// Who to be there.
+    pub credentials: Option<Credentials>,
+    /// The name shown in the server's CLIENT LIST.
+    pub client_name: String,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// Pinned connections in use at most, over all workers.
+    pub pinned_max: u64,
+}
+
+/// Connection counts over all workers, for metrics and the pinned limit.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Shared connections that are open or connecting.
+    pub shared: AtomicU64,
+    /// Pinned connections that are open or connecting.
+    pub pinned: AtomicU64,
+    /// Connections ever begun.
+    pub opened: AtomicU64,
+    /// Of these: never came up.
+    pub failed: AtomicU64,
+    /// Connections lost, by reason: eof, io, protocol, timeout, shutdown.
+    pub lost: [AtomicU64; 5],
+}
+
+impl Gauges {
+    /// The reasons [`Gauges::lost`] counts, in its order.
+    pub const LOST: [&'static str; 5] = ["eof", "io", "protocol", "timeout", "shutdown"];
+
+    fn count(&self, loss: &Loss) {
+        if loss.never_connected() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        let label = loss.label();
+        if let Some(counter) = Self::LOST.iter().position(|&name| name == label).and_then(|at| self.lost.get(at)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether the node could be reached lately.
+#[derive(Debug, Default)]
+struct Health {
+    last_failure: RefCell<Option<Loss>>,
+    /// Before this, nothing is attempted.
+    retry_at: Cell<Instant>,
+}
+
+/// One worker's connections to one node.
+pub struct Pool<W> {
+    settings: PoolSettings,
+    shared: HashMap<(u32, Version), Connection<W>>,
+    idle: HashMap<(u32, Version), Vec<Connection<W>>>,
+    pinned: Vec<Connection<W>>,
+    health: Rc<Health>,
+    gauges: Arc<Gauges>,
+}
+
+impl<W: Waiter + 'static> Pool<W> {
+    /// A pool without connections; they are opened on use.
+    pub fn new(settings: PoolSettings, gauges: Arc<Gauges>) -> Self {
+        Self { settings, shared: HashMap::new(), idle: HashMap::new(), pinned: Vec::new(), health: Rc::default(), gauges }
+    }
+
+    /// Where the node is.
+    pub fn address(&self) -> &Address {
+        &self.settings.address
+    }
+
+    /// The shared connection of a database and protocol.
+    ///
+    /// # Errors
+    /// Why the node cannot be reached, when it was tried a moment ago.
+    pub fn shared(&mut self, db: u32, version: Version) -> Result<Connection<W>, Loss> {
+        if let Some(connection) = self.shared.get(&(db, version)).filter(|connection| !connection.is_closed()) {
+            return Ok(connection.clone());
+        }
+        let connection = self.open(db, version, |gauges| &gauges.shared)?;
+        self.shared.insert((db, version), connection.clone());
+        Ok(connection)
+    }
+
+    /// A connection for one session alone.
+    ///
+    /// # Errors
+    /// Why the node cannot be reached, or that too many are in use.
+    pub fn pinned(&mut self, db: u32, version: Version) -> Result<Connection<W>, Loss> {
+        let idle = self.idle.entry((db, version)).or_default();
+        while let Some(connection) = idle.pop() {
+            if !connection.is_closed() {
+                return Ok(connection);
+            }
+        }
+        if self.gauges.pinned.load(Ordering::Relaxed) >= self.settings.pinned_max {
+            return Err(Loss::Refused(format!(
+                "ERR max number of pinned upstream connections reached ({}); raise upstream.pinned_max",
+                self.settings.pinned_max
+            )));
+        }
+        let connection = self.open(db, version, |gauges| &gauges.pinned)?;
+        self.pinned.retain(|connection| !connection.is_closed());
+        self.pinned.push(connection.clone());
+        Ok(connection)
+    }
+
+    /// Gives a pinned connection back that is in the state it was handed out in.
+    pub fn release(&mut self, connection: Connection<W>, db: u32, version: Version) {
+        connection.set_outlet(None);
+        let idle = self.idle.entry((db, version)).or_default();
+        if idle.len() < IDLE_PINNED && connection.in_flight() == 0 && !connection.is_closed() {
+            idle.push(connection);
+        } else {
+            connection.close();
+        }
+    }
+
+    /// Looks after late replies and forgets what was closed. Call it about ten times a second.
+    pub fn tick(&mut self, now: Instant) {
+        self.shared.retain(|_, connection| !connection.is_closed());
+        self.pinned.retain(|connection| !connection.is_closed());
+        for idle in self.idle.values_mut() {
+            idle.retain(|connection| !connection.is_closed());
+        }
+        for connection in self.shared.values().chain(&self.pinned) {
+            connection.check_late(now);
+        }
+    }
+
+    /// Closes every connection.
+    pub fn close(&mut self) {
+        for connection in self.shared.values().chain(&self.pinned) {
+            connection.close();
+        }
+    }
+
+    fn open(&self, db: u32, version: Version, gauge: fn(&Gauges) -> &AtomicU64) -> Result<Connection<W>, Loss> {
+        if let Some(loss) = self.health.last_failure.borrow().as_ref().filter(|_| time::now() < self.health.retry_at.get()) {
+            return Err(loss.clone());
+        }
+        let handshake = Handshake {
+            address: self.settings.address.clone(),
+            credentials: self.settings.credentials.clone(),
+            version,
+            db,
+            client_name: self.settings.client_name.clone(),
+            timeout: self.settings.connect_timeout,
+        };
+        gauge(&self.gauges).fetch_add(1, Ordering::Relaxed);
+        self.gauges.opened.fetch_add(1, Ordering::Relaxed);
+        let (health, gauges) = (Rc::clone(&self.health), Arc::clone(&self.gauges));
+        Ok(Connection::open(handshake, move |loss| {
+            gauge(&gauges).fetch_sub(1, Ordering::Relaxed);
+            gauges.count(loss);
+            // A refusal is this connection's affair (a database that does not exist), not the node's.
+            if matches!(loss, Loss::Connect(_)) {
+                health.retry_at.set(time::now().after(jittered_pause()));
+                *health.last_failure.borrow_mut() = Some(loss.clone());
+            }
+        }))
+    }
+}
+
+/// 20–80 ms, so that the connections of several workers do not knock in step.
+pub(crate) fn jittered_pause() -> Duration {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    Duration::from_millis(20 + random % 61)
+}
