@@ -327,7 +327,7 @@ impl ReplyScanner {
 }
 
 /// The offset of the LF of the first CRLF.
-fn line_end(bytes: &[u8]) -> Option<usize> {
+pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'\r', bytes)
         .map(|cr| cr + 1)
         .find(|lf| bytes.get(*lf) == Some(&b'\n'))
