@@ -1,0 +1,40 @@
+//! Hashes.
+
+use super::*;
+
+#[rustfmt::skip] // A row is one line.
+pub(super) const ROWS: &[Command] = &[
+    row("hdel", -3, WRITE | FAST, KEY),
+    row("hexists", 3, READONLY | FAST, KEY).cached_hash(Same),
+    row("hexpire", -6, WRITE | FAST, KEY).unverified(REDIS_7_4),
+    row("hexpireat", -6, WRITE | FAST, KEY).unverified(REDIS_7_4),
+    row("hexpiretime", -5, READONLY | FAST, KEY).unverified(REDIS_7_4),
+    row("hget", 3, READONLY | FAST, KEY).cached_hash(Generic),
+    row("hgetall", 2, READONLY, KEY).cached_hash(Generic),
+    row("hgetdel", -5, WRITE | FAST, KEY).unverified(REDIS_8_0),
+    row("hgetex", -5, WRITE | FAST, KEY).unverified(REDIS_8_0),
+    container("himport", -2, 0).unverified(REDIS_8_10),
+    row("himport|discard", 3, 0, NO_KEYS).at(STICKY).unverified(REDIS_8_10),
+    row("himport|discardall", 2, 0, NO_KEYS).at(STICKY).unverified(REDIS_8_10),
+    row("himport|prepare", -4, DENYOOM, NO_KEYS).at(STICKY).unverified(REDIS_8_10),
+    row("himport|set", -5, WRITE | DENYOOM, key(2)).at(STICKY).unverified(REDIS_8_10),
+    row("hincrby", 4, WRITE | DENYOOM | FAST, KEY),
+    row("hincrbyfloat", 4, WRITE | DENYOOM | FAST, KEY),
+    row("hkeys", 2, READONLY, KEY).cached_hash(Same),
+    row("hlen", 2, READONLY | FAST, KEY).cached_hash(Same),
+    row("hmget", -3, READONLY | FAST, KEY).cached_hash(Generic),
+    row("hmset", -4, WRITE | DENYOOM | FAST, KEY),
+    row("hpersist", -5, WRITE | FAST, KEY).unverified(REDIS_7_4),
+    row("hpexpire", -6, WRITE | FAST, KEY).unverified(REDIS_7_4),
+    row("hpexpireat", -6, WRITE | FAST, KEY).unverified(REDIS_7_4),
+    row("hpexpiretime", -5, READONLY | FAST, KEY).unverified(REDIS_7_4),
+    row("hpttl", -5, READONLY | FAST, KEY).unverified(REDIS_7_4),
+    row("hrandfield", -2, READONLY, KEY).shaped(Pairs),
+    row("hscan", -3, READONLY, KEY),
+    row("hset", -4, WRITE | DENYOOM | FAST, KEY),
+    row("hsetex", -6, WRITE | DENYOOM | FAST, KEY).unverified(REDIS_8_0),
+    row("hsetnx", 4, WRITE | DENYOOM | FAST, KEY),
+    row("hstrlen", 3, READONLY | FAST, KEY).cached_hash(Same),
+    row("httl", -5, READONLY | FAST, KEY).unverified(REDIS_7_4),
+    row("hvals", 2, READONLY, KEY).cached_hash(Same),
+];

@@ -1,0 +1,41 @@
+//! Keys of any type, and the keyspace as a whole.
+
+use super::*;
+
+#[rustfmt::skip] // A row is one line.
+pub(super) const ROWS: &[Command] = &[
+    row("copy", -3, WRITE | DENYOOM, keys(1, 2, 1)),
+    row("del", -2, WRITE, keys(1, -1, 1)),
+    row("dump", 2, READONLY, KEY),
+    row("exists", -2, READONLY | FAST, keys(1, -1, 1)).cached(Same),
+    row("expire", -3, WRITE | FAST, KEY),
+    row("expireat", -3, WRITE | FAST, KEY),
+    row("expiretime", 2, READONLY | FAST, KEY),
+    row("keys", 2, READONLY, NO_KEYS),
+    row("migrate", -6, WRITE | MOVABLEKEYS, Keys::Migrate),
+    row("move", 3, WRITE | FAST, KEY),
+    container("object", -2, 0),
+    row("object|encoding", 3, READONLY, key(2)),
+    row("object|freq", 3, READONLY, key(2)),
+    row("object|help", 2, ANYTIME, NO_KEYS),
+    row("object|idletime", 3, READONLY, key(2)),
+    row("object|refcount", 3, READONLY, key(2)),
+    row("persist", 2, WRITE | FAST, KEY),
+    row("pexpire", -3, WRITE | FAST, KEY),
+    row("pexpireat", -3, WRITE | FAST, KEY),
+    row("pexpiretime", 2, READONLY | FAST, KEY),
+    row("pttl", 2, READONLY | FAST, KEY),
+    row("randomkey", 1, READONLY, NO_KEYS),
+    row("rename", 3, WRITE, keys(1, 2, 1)),
+    row("renamenx", 3, WRITE | FAST, keys(1, 2, 1)),
+    row("restore", -4, WRITE | DENYOOM, KEY),
+    row("scan", -2, READONLY, NO_KEYS),
+    row("sort", -2, WRITE | DENYOOM | MOVABLEKEYS, Keys::Sort).effect(UNKNOWN),
+    row("sort_ro", -2, READONLY | MOVABLEKEYS, Keys::Sort).effect(KEYLESS),
+    row("touch", -2, READONLY | FAST, keys(1, -1, 1)),
+    row("ttl", 2, READONLY | FAST, KEY),
+    row("type", 2, READONLY | FAST, KEY).cached(Same),
+    row("unlink", -2, WRITE | FAST, keys(1, -1, 1)),
+    row("wait", 3, NOSCRIPT | BLOCKING, NO_KEYS).at(ONCE),
+    row("waitaof", 4, BLOCKING, NO_KEYS).at(ONCE).unverified(REDIS_7_2),
+];

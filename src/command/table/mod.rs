@@ -1,0 +1,93 @@
+//! The rows, one a command, a file a group.
+//!
+//! A row reads: name, arity, flags, keys, then what is special about it: where it runs (`at`), its effect where flags and
+//! keys do not say it, whether and with which reply shape it is cached, and where its data come from unless a test holds
+//! them against a server. Rows of containers come with those of their subcommands.
+//!
+//! Why some rows are as they are:
+//! - PFCOUNT says READONLY but stores the number it counted, and so invalidates its own key.
+//! - SORT and SORT_RO read keys through BY and GET patterns that their arguments do not name.
+//! - Commands that read group or consumer state (XINFO, XPENDING, DUMP) are not cached: its changes are not announced.
+//! - ACL SETUSER, DELUSER and LOAD flush, because they change who may read what is cached.
+//! - CLUSTER commands that give slots away flush, because keys that do not exist are not announced when their slot leaves.
+
+use super::builder::{container, row};
+use super::flags::flag::*;
+use super::keys::{KEY, Keys, NO_KEYS, counted, counted_or_none, counted_pairs, key, keys, stored_counted};
+use super::row::{Command, Effect, Pin, Place};
+use crate::resp::Shape::{Generic, NilArray, NilArrayElements, Pairs, Same};
+
+mod arrays;
+mod cluster;
+mod connection;
+mod geo;
+mod hashes;
+mod keyspace;
+mod lists;
+mod proxy;
+mod pubsub;
+mod scripting;
+mod sentinel;
+mod server;
+mod sets;
+mod streams;
+mod strings;
+mod transactions;
+mod vectors;
+mod zsets;
+
+/// All rows. New groups go to the end, as a row's number follows from its place.
+pub(super) const GROUPS: &[&[Command]] = &[
+    strings::ROWS,
+    hashes::ROWS,
+    lists::ROWS,
+    sets::ROWS,
+    zsets::ROWS,
+    streams::ROWS,
+    geo::ROWS,
+    keyspace::ROWS,
+    scripting::ROWS,
+    connection::ROWS,
+    server::ROWS,
+    pubsub::ROWS,
+    transactions::ROWS,
+    cluster::ROWS,
+    sentinel::ROWS,
+    arrays::ROWS,
+    vectors::ROWS,
+    proxy::ROWS,
+];
+
+/// Loading and stale data do not matter to the command.
+const ANYTIME: u32 = LOADING | STALE;
+
+const LOCAL: Place = Place::Local;
+const REFUSED: Place = Place::Refused;
+const TRANSACTION: Place = Place::Pinned(Pin::Transaction);
+const BLOCKING_CALL: Place = Place::Pinned(Pin::Blocking);
+const SUBSCRIBE: Place = Place::Pinned(Pin::Subscribe);
+const MONITOR: Place = Place::Pinned(Pin::Monitor);
+const STICKY: Place = Place::Pinned(Pin::Sticky);
+const ONCE: Place = Place::Pinned(Pin::Once);
+
+const WRITES: Effect = Effect::Write;
+const UNKNOWN: Effect = Effect::Unknown;
+const ADMINISTERS: Effect = Effect::Admin;
+const KEYLESS: Effect = Effect::KeylessRead;
+const NONE: Effect = Effect::None;
+
+// Where rows come from that no server here could confirm. Redis' and Valkey's documentation give arity, flags and keys
+// of each command on the command's own page.
+const REDIS_7_2: &str = "Redis documentation, command page, since 7.2; Valkey documentation";
+const REDIS_7_4: &str = "Redis documentation, command page, since 7.4";
+const REDIS_8_0: &str = "Redis documentation, command page, since 8.0";
+const REDIS_8_2: &str = "Redis documentation, command page, since 8.2";
+const REDIS_8_4: &str = "Redis documentation, command page, since 8.4";
+const REDIS_8_6: &str = "Redis documentation, command page, since 8.6";
+const REDIS_8_8: &str = "Redis documentation, command page, since 8.8";
+const REDIS_8_10: &str = "Redis documentation, command page, since 8.10";
+const REDIS_8_EXPERIMENTAL: &str = "public listings of Redis 8's experimental commands; not documented";
+const VALKEY_8_0: &str = "Valkey documentation and command files, since 8.0";
+const VALKEY_8_1: &str = "Valkey documentation and command files, since 8.1";
+const VALKEY_9_0: &str = "Valkey documentation and command files, since 9.0";
+const VALKEY_9_1: &str = "Valkey documentation and command files, since 9.1";

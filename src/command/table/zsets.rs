@@ -1,0 +1,42 @@
+//! Sorted sets.
+
+use super::*;
+
+#[rustfmt::skip] // A row is one line.
+pub(super) const ROWS: &[Command] = &[
+    row("bzmpop", -5, WRITE | BLOCKING | MOVABLEKEYS, counted(2)).at(BLOCKING_CALL),
+    row("bzpopmax", -3, WRITE | NOSCRIPT | BLOCKING | FAST, keys(1, -2, 1)).at(BLOCKING_CALL),
+    row("bzpopmin", -3, WRITE | NOSCRIPT | BLOCKING | FAST, keys(1, -2, 1)).at(BLOCKING_CALL),
+    row("zadd", -4, WRITE | DENYOOM | FAST, KEY),
+    row("zcard", 2, READONLY | FAST, KEY).cached(Same),
+    row("zcount", 4, READONLY | FAST, KEY).cached(Same),
+    row("zdiff", -3, READONLY | MOVABLEKEYS, counted(1)).shaped(Pairs),
+    row("zdiffstore", -4, WRITE | DENYOOM | MOVABLEKEYS, stored_counted(2)),
+    row("zincrby", 4, WRITE | DENYOOM | FAST, KEY),
+    row("zinter", -3, READONLY | MOVABLEKEYS, counted(1)).shaped(Pairs),
+    row("zintercard", -3, READONLY | MOVABLEKEYS, counted(1)),
+    row("zinterstore", -4, WRITE | DENYOOM | MOVABLEKEYS, stored_counted(2)),
+    row("zlexcount", 4, READONLY | FAST, KEY).cached(Same),
+    row("zmpop", -4, WRITE | MOVABLEKEYS, counted(1)),
+    row("zmscore", -3, READONLY | FAST, KEY).cached(Generic),
+    row("zpopmax", -2, WRITE | FAST, KEY),
+    row("zpopmin", -2, WRITE | FAST, KEY),
+    row("zrandmember", -2, READONLY, KEY).shaped(Pairs),
+    row("zrange", -4, READONLY, KEY).cached(Pairs),
+    row("zrangebylex", -4, READONLY, KEY).cached(Same),
+    row("zrangebyscore", -4, READONLY, KEY).cached(Pairs),
+    row("zrangestore", -5, WRITE | DENYOOM, keys(1, 2, 1)),
+    row("zrank", -3, READONLY | FAST, KEY).cached(NilArray).when_args(4),
+    row("zrem", -3, WRITE | FAST, KEY),
+    row("zremrangebylex", 4, WRITE, KEY),
+    row("zremrangebyrank", 4, WRITE, KEY),
+    row("zremrangebyscore", 4, WRITE, KEY),
+    row("zrevrange", -4, READONLY, KEY).cached(Pairs),
+    row("zrevrangebylex", -4, READONLY, KEY).cached(Same),
+    row("zrevrangebyscore", -4, READONLY, KEY).cached(Pairs),
+    row("zrevrank", -3, READONLY | FAST, KEY).cached(NilArray).when_args(4),
+    row("zscan", -3, READONLY, KEY),
+    row("zscore", 3, READONLY | FAST, KEY).cached(Generic),
+    row("zunion", -3, READONLY | MOVABLEKEYS, counted(1)).shaped(Pairs),
+    row("zunionstore", -4, WRITE | DENYOOM | MOVABLEKEYS, stored_counted(2)),
+];
