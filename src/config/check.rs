@@ -1,0 +1,168 @@
+//! What is checked once all layers are read: each setting's range, and what settings say together.
+
+use super::error::{Code, ConfigError, Invalid, Place};
+use super::reader::Places;
+use super::row::rows;
+use super::{ByteSize, Config, Listen};
+
+/// Every problem of the effective settings.
+pub(super) fn all(config: &Config, places: &Places) -> Vec<ConfigError> {
+    let mut found = Found {
+        places,
+        errors: Vec::new(),
+    };
+    for row in rows() {
+        if let Err(invalid) = (row.check)(config) {
+            found.add(&[row.key], invalid);
+        }
+    }
+    listeners(config, &mut found);
+    credentials(config, &mut found);
+    sizes(config, &mut found);
+    policies(config, &mut found);
+    found.errors
+}
+
+struct Found<'a> {
+    places: &'a Places,
+    errors: Vec<ConfigError>,
+}
+
+impl Found<'_> {
+    /// Blames the first of `keys` that somebody set; the first when nobody did.
+    fn add<K: AsRef<str>>(&mut self, keys: &[K], invalid: Invalid) {
+        let set = keys.iter().find_map(|key| self.places.get_key_value(key.as_ref()));
+        let (key, place) = match set {
+            Some((key, place)) => (key.clone(), place.clone()),
+            None => (
+                keys.first().map(|key| key.as_ref().to_owned()).unwrap_or_default(),
+                Place::Code,
+            ),
+        };
+        self.errors.push(ConfigError { key, place, invalid });
+    }
+
+    fn conflict<K: AsRef<str>>(&mut self, keys: &[K], message: impl Into<String>, expected: impl Into<String>) {
+        self.add(keys, Invalid::new(Code::Conflict, message, expected));
+    }
+}
+
+fn listeners(config: &Config, found: &mut Found<'_>) {
+    let listeners = &config.server.listen;
+    if listeners.is_empty() {
+        let invalid = Invalid::new(Code::Missing, "there is no address to listen on", "at least one");
+        found.add(&["server.listen"], invalid);
+    }
+    for (index, listener) in listeners.iter().enumerate() {
+        let free = matches!(listener, Listen::Tcp(address) if address.port() == 0);
+        let twice = !free && listeners.iter().take(index).any(|other| same_listener(other, listener));
+        if twice {
+            found.conflict(
+                &[format!("server.listen[{index}]")],
+                format!("{listener} is listed twice"),
+                "each address once",
+            );
+        }
+        if !free && matches!((listener, config.metrics.listen), (Listen::Tcp(one), Some(other)) if *one == other) {
+            found.conflict(
+                &["metrics.listen", "server.listen"],
+                format!("{listener} is an address of server.listen and of metrics.listen"),
+                "another address or port",
+            );
+        }
+    }
+}
+
+fn same_listener(one: &Listen, other: &Listen) -> bool {
+    match (one, other) {
+        (Listen::Unix { path: one, .. }, Listen::Unix { path: other, .. }) => one == other,
+        _ => one == other,
+    }
+}
+
+fn credentials(config: &Config, found: &mut Found<'_>) {
+    let upstream = &config.upstream;
+    let separate = !upstream.username.is_empty() || !upstream.password.is_empty();
+    if upstream.url.has_credentials() && separate {
+        found.conflict(
+            &["upstream.url"],
+            "user or password stand both in the URL and in upstream.username, password or password_file",
+            "them in one place",
+        );
+    }
+}
+
+fn sizes(config: &Config, found: &mut Found<'_>) {
+    let cache = &config.cache;
+    if cache.max_entry > cache.max_memory {
+        found.conflict(
+            &["cache.max_entry", "cache.max_memory"],
+            format!(
+                "cache.max_entry ({}) is larger than cache.max_memory ({})",
+                cache.max_entry, cache.max_memory
+            ),
+            format!("cache.max_entry to be at most {}", cache.max_memory),
+        );
+    }
+    let limits = &config.server.limits;
+    for (key, size) in [("max_bulk", limits.max_bulk), ("max_inline", limits.max_inline)] {
+        if size > limits.client_query_buffer {
+            found.conflict(
+                &[
+                    format!("server.limits.{key}"),
+                    "server.limits.client_query_buffer".to_owned(),
+                ],
+                format!(
+                    "such a request ({key} {size}) would not fit into client_query_buffer ({})",
+                    limits.client_query_buffer
+                ),
+                format!("{key} to be at most {}", limits.client_query_buffer),
+            );
+        }
+    }
+}
+
+fn policies(config: &Config, found: &mut Found<'_>) {
+    let max_memory = config.cache.max_memory;
+    for (index, policy) in config.policies.iter().enumerate() {
+        let key = |name: &str| format!("policy[{index}].{name}");
+        if config
+            .policies
+            .iter()
+            .take(index)
+            .any(|other| other.name == policy.name && !policy.name.is_empty())
+        {
+            found.conflict(
+                &[key("name")],
+                format!("there is another policy called \"{}\"", policy.name),
+                "a name of its own",
+            );
+        }
+        if policy.ttl.is_some_and(|ttl| ttl.is_zero()) {
+            let invalid = Invalid::new(
+                Code::OutOfRange,
+                "entries that live for 0s are no entries",
+                "more than 0s",
+            );
+            found.add(&[key("ttl")], invalid.help("write cache = false to cache nothing"));
+        }
+        if let Some(size) = policy
+            .max_entry
+            .filter(|size| *size > max_memory || *size == ByteSize::default())
+        {
+            let invalid = Invalid::new(
+                Code::OutOfRange,
+                format!("{size} is out of range"),
+                format!("1 to {max_memory} (cache.max_memory)"),
+            );
+            found.add(&[key("max_entry")], invalid);
+        }
+        if policy.commands.as_ref().is_some_and(Vec::is_empty) {
+            let invalid = Invalid::new(Code::Missing, "the list is empty", "at least one command");
+            found.add(
+                &[key("commands")],
+                invalid.help("leave it out for all commands, or write cache = false for none"),
+            );
+        }
+    }
+}
