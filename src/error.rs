@@ -53,7 +53,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Builds an error from what was attempted.
     pub fn new(side: Side, kind: Kind, message: impl Into<String>) -> Self {
-        Self { side, kind, message: message.into(), source: None }
+        Self {
+            side,
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// Adds what lies beneath; it is displayed behind the message.

@@ -87,7 +87,10 @@ fn system_now() -> Instant {
 }
 
 /// Seconds since 1970, for what people and Prometheus read; never for timers.
-#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the wall clock"
+)]
 pub fn unix_seconds() -> f64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

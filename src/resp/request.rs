@@ -25,7 +25,10 @@ impl<'a> Request<'a> {
     /// A request over its canonical bytes. Offsets of `args` are relative to `frame`.
     pub fn new(frame: &'a [u8], args: &'a [Arg]) -> Self {
         debug_assert!(!args.is_empty(), "a request has a name");
-        debug_assert!(args.iter().all(|arg| arg.header < arg.start && arg.start <= arg.end && arg.end + 2 <= frame.len()));
+        debug_assert!(
+            args.iter()
+                .all(|arg| arg.header < arg.start && arg.start <= arg.end && arg.end + 2 <= frame.len())
+        );
         Self { frame, args }
     }
 
@@ -42,7 +45,10 @@ impl<'a> Request<'a> {
 
     /// Argument `index`; 0 is the command's name. Empty when there is no such argument.
     pub fn arg(&self, index: usize) -> &'a [u8] {
-        self.args.get(index).and_then(|arg| self.frame.get(arg.start..arg.end)).unwrap_or_default()
+        self.args
+            .get(index)
+            .and_then(|arg| self.frame.get(arg.start..arg.end))
+            .unwrap_or_default()
     }
 
     /// The command's name as the client wrote it.
@@ -53,13 +59,19 @@ impl<'a> Request<'a> {
     /// All arguments from `index` on.
     pub fn args_from(&self, index: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let frame = self.frame;
-        self.args.iter().skip(index).map(move |arg| frame.get(arg.start..arg.end).unwrap_or_default())
+        self.args
+            .iter()
+            .skip(index)
+            .map(move |arg| frame.get(arg.start..arg.end).unwrap_or_default())
     }
 
     /// The canonical bytes of all arguments from `index` on, headers included; empty when there are none.
     ///
     /// Two requests of one command are the same request exactly when these bytes are the same.
     pub fn tail(&self, index: usize) -> &'a [u8] {
-        self.args.get(index).and_then(|arg| self.frame.get(arg.header..)).unwrap_or_default()
+        self.args
+            .get(index)
+            .and_then(|arg| self.frame.get(arg.header..))
+            .unwrap_or_default()
     }
 }
