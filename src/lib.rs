@@ -9,6 +9,7 @@
     warn(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)
 )]
 
+pub mod admin;
 pub mod command;
 pub mod config;
 pub mod error;

@@ -1,1 +1,35 @@
-//! Metric rows and latency histograms.
+//! Metrics: what is counted, how long requests took, and the text Prometheus reads.
+//!
+//! ```text
+//!  worker 1 ─ WorkerRecorder ┐ written by one thread each,
+//!  worker 2 ─ WorkerRecorder ┼ no locked instruction ──→ CommandMetrics ─ fold ─┬─→ totals, last minute (INFO, dashboard)
+//!  worker N ─ WorkerRecorder ┘                                                  │
+//!  everything else ─ Counter, Gauge, Family: one row each in `rows` ────────────┴─→ Metrics::render ─→ /metrics
+//! ```
+//!
+//! What happens at every request goes to the worker's recorder; what happens now and then is a shared counter.
+//! Everything hangs on one [`Metrics`] value and nothing is global.
+
+mod commands;
+mod family;
+mod label;
+mod latency;
+mod process;
+mod render;
+mod rows;
+mod text;
+mod window;
+mod worker;
+
+pub use commands::{CommandMetrics, CommandTotals, MAX_COMMAND_LABELS, OTHER_NAME};
+pub use family::{Counter, Counters, Family, Gauge, Gauges, Info, Instrument, Row, RowType};
+pub use label::{
+    Bypass, CacheResult, ConnectResult, Direction, Disconnect, ErrorKind, Evicted, FlushReason, InvalidationEffect,
+    InvalidationKind, InvalidationSource, Label, Labels, Lost, Origin, Outcome, Pool, Rejected,
+};
+pub use latency::{BUCKETS, LatencyArray, LatencySnapshot, MAX_NANOS};
+pub use process::PROCESS_ROWS;
+pub use render::CONTENT_TYPE;
+pub use rows::{COMMAND_ROWS, Metrics, ROWS, Values};
+pub use window::{Percentiles, Window};
+pub use worker::{Cells, OTHER, WorkerRecorder};

@@ -1,0 +1,344 @@
+//! Label values as closed enums: a label can only take the values written here, so series cannot grow without bound.
+
+/// A label of a metric: its name and every value it can take.
+///
+/// Invariant: `ALL` is in index order and `index()` is below `ALL.len()`.
+pub trait Label: Copy + 'static {
+    /// The label's name, such as `reason`.
+    const NAME: &'static str;
+    /// Every value, in index order.
+    const ALL: &'static [Self];
+    /// The value as it is written, such as `slow_reader`.
+    fn value(self) -> &'static str;
+    /// The value's place in `ALL`.
+    fn index(self) -> usize;
+}
+
+/// The labels of one row: none, one, or two.
+pub trait Labels: Copy + 'static {
+    /// How many combinations there are.
+    const COUNT: usize;
+    /// Every combination, in index order.
+    fn all() -> Vec<Self>;
+    /// The combination's place among all.
+    fn index(self) -> usize;
+    /// Names and values, as they are written.
+    fn pairs(self) -> Vec<(&'static str, &'static str)>;
+}
+
+impl<L: Label> Labels for L {
+    const COUNT: usize = L::ALL.len();
+
+    fn all() -> Vec<Self> {
+        L::ALL.to_vec()
+    }
+
+    fn index(self) -> usize {
+        Label::index(self)
+    }
+
+    fn pairs(self) -> Vec<(&'static str, &'static str)> {
+        vec![(L::NAME, self.value())]
+    }
+}
+
+impl<A: Label, B: Label> Labels for (A, B) {
+    const COUNT: usize = A::ALL.len() * B::ALL.len();
+
+    fn all() -> Vec<Self> {
+        A::ALL.iter().flat_map(|a| B::ALL.iter().map(|b| (*a, *b))).collect()
+    }
+
+    fn index(self) -> usize {
+        Label::index(self.0) * B::ALL.len() + Label::index(self.1)
+    }
+
+    fn pairs(self) -> Vec<(&'static str, &'static str)> {
+        vec![(A::NAME, self.0.value()), (B::NAME, self.1.value())]
+    }
+}
+
+/// Writes an enum and its [`Label`] from one list: value, spelling, meaning.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident = $key:literal { $($(#[$variant_doc:meta])* $variant:ident = $value:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl Label for $name {
+            const NAME: &'static str = $key;
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            fn value(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $value,)+
+                }
+            }
+
+            #[inline]
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label! {
+    /// How a command ended, from the client's point of view.
+    Outcome = "outcome" {
+        /// Answered from memory.
+        Hit = "hit",
+        /// Asked the near-cache, was fetched upstream.
+        Miss = "miss",
+        /// Passed on without asking the near-cache.
+        Bypass = "bypass",
+        /// Passed on, and may have changed data.
+        Write = "write",
+        /// Answered by nearhit itself: PING, HELLO, SELECT.
+        Local = "local",
+        /// Answered with an error, whoever made it.
+        Error = "error",
+    }
+}
+
+label! {
+    /// Who made the error a client was given.
+    Origin = "origin" {
+        /// nearhit: this is what a service level objective counts.
+        Proxy = "proxy",
+        /// The server; it was passed on unchanged.
+        Upstream = "upstream",
+    }
+}
+
+label! {
+    /// Why a client was given an error.
+    ErrorKind = "kind" {
+        /// No answer in time.
+        Timeout = "timeout",
+        /// No connection to the server.
+        Connect = "connect",
+        /// Bytes that are not the protocol.
+        Protocol = "protocol",
+        /// A limit or a full queue.
+        Overload = "overload",
+        /// Not allowed: NOAUTH, NOPERM, a refused command.
+        Denied = "denied",
+        /// MOVED, ASK or CLUSTERDOWN.
+        Moved = "moved",
+        /// The server is out of memory.
+        Oom = "oom",
+        /// Everything else, such as WRONGTYPE.
+        Other = "other",
+    }
+}
+
+label! {
+    /// Which way bytes went, seen from nearhit.
+    Direction = "direction" {
+        /// Read by nearhit.
+        In = "in",
+        /// Written by nearhit.
+        Out = "out",
+    }
+}
+
+label! {
+    /// Why a client's connection ended.
+    Disconnect = "reason" {
+        /// The client closed it.
+        Eof = "eof",
+        /// A limit of this client or of all clients was reached.
+        Limit = "limit",
+        /// The client sent what is not RESP.
+        Protocol = "protocol",
+        /// The client did not read its replies.
+        SlowReader = "slow_reader",
+        /// The upstream connection this client was pinned to was lost.
+        Upstream = "upstream",
+        /// nearhit stops.
+        Drain = "drain",
+        /// An operator or CLIENT KILL closed it.
+        Kill = "kill",
+        /// The socket failed.
+        Io = "io",
+    }
+}
+
+label! {
+    /// What the near-cache said to a request it was asked about, or why it was not.
+    CacheResult = "result" {
+        /// Answered from memory.
+        Hit = "hit",
+        /// Fetched upstream by this request.
+        Miss = "miss",
+        /// Answered from memory: the key does not exist.
+        NegativeHit = "negative_hit",
+        /// Answered by a fetch that another request had started.
+        Coalesced = "coalesced",
+        /// Passed on; see [`Bypass`] for the reason.
+        Bypass = "bypass",
+    }
+}
+
+label! {
+    /// Why a cacheable request passed the near-cache by.
+    Bypass = "reason" {
+        /// Earlier requests of the same client are still under way.
+        Pipelined = "pipelined",
+        /// The session is in a state that must not share replies: a transaction, a user of its own.
+        SessionState = "session_state",
+        /// The key's first read: not worth a slot yet.
+        Cold = "cold",
+        /// The invalidation stream has not proved to be alive.
+        NotLive = "not_live",
+        /// The staleness lease ran out.
+        Lease = "lease",
+        /// The entry is older than what this session has seen or must see.
+        Older = "older",
+        /// The fetch under way began before something this session must see.
+        FlightStale = "flight_stale",
+        /// The policy of the key says so.
+        Policy = "policy",
+        /// The near-cache is switched off.
+        Disabled = "disabled",
+        /// The reply is larger than an entry may be.
+        TooLarge = "too_large",
+        /// Not all keys of a command with several keys were in memory.
+        MultiKeyMiss = "multi_key_miss",
+        /// A command whose effects are unknown is under way in this session.
+        UnknownEffects = "unknown_effects",
+    }
+}
+
+label! {
+    /// Why a fetched reply was not stored.
+    Rejected = "reason" {
+        /// Larger than an entry may be.
+        TooLarge = "too_large",
+        /// The key changed while the reply was under way.
+        Race = "race",
+        /// The admission filter kept what is there.
+        Admission = "admission",
+        /// The policy of the key says so.
+        Policy = "policy",
+        /// The reply is an error.
+        Error = "error",
+        /// It would expire at once.
+        Ttl = "ttl",
+    }
+}
+
+label! {
+    /// Why an entry left the near-cache.
+    Evicted = "reason" {
+        /// Room was needed.
+        Capacity = "capacity",
+        /// Its time was over.
+        Ttl = "ttl",
+        /// Its key changed.
+        Invalidated = "invalidated",
+        /// Everything was dropped on purpose.
+        Flush = "flush",
+        /// Everything was dropped because the invalidation stream was lost.
+        TrackingLost = "tracking_lost",
+        /// A new policy does not allow it.
+        Policy = "policy",
+    }
+}
+
+label! {
+    /// Why the whole near-cache was dropped.
+    FlushReason = "reason" {
+        /// An operator asked.
+        Admin = "admin",
+        /// A client sent FLUSHALL or FLUSHDB.
+        Flushall = "flushall",
+        /// The invalidation stream was lost.
+        TrackingLost = "tracking_lost",
+        /// The server said that everything changed.
+        NullPush = "null_push",
+    }
+}
+
+label! {
+    /// What an invalidation names.
+    InvalidationKind = "kind" {
+        /// One key.
+        Key = "key",
+        /// Everything.
+        Flush = "flush",
+    }
+}
+
+label! {
+    /// What an invalidation did.
+    InvalidationEffect = "effect" {
+        /// An entry was dropped.
+        Removed = "removed",
+        /// There was nothing to drop.
+        Absent = "absent",
+        /// A fetch under way was forbidden to store its reply.
+        Raced = "raced",
+    }
+}
+
+label! {
+    /// Where invalidations come from.
+    InvalidationSource = "mode" {
+        /// Nowhere: the near-cache is off.
+        Off = "off",
+        /// Client tracking on the connection that fills (RESP3).
+        Tracking = "tracking",
+        /// Client tracking, sent to a second connection.
+        Redirect = "redirect",
+        /// Client tracking by prefixes.
+        Broadcast = "broadcast",
+        /// Keyspace notifications.
+        Keyspace = "keyspace",
+        /// A pub/sub channel of the application.
+        Channel = "channel",
+        /// Nowhere: entries only expire.
+        TtlOnly = "ttl-only",
+    }
+}
+
+label! {
+    /// What upstream connections are for.
+    Pool = "pool" {
+        /// Shared by all sessions of a worker.
+        Shared = "shared",
+        /// Held by one session.
+        Pinned = "pinned",
+        /// Carries fills and invalidations.
+        Tracking = "tracking",
+    }
+}
+
+label! {
+    /// How an attempt to connect upstream ended.
+    ConnectResult = "result" {
+        /// Connected, and the handshake was accepted.
+        Ok = "ok",
+        /// Not.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Why an upstream connection was lost.
+    Lost = "reason" {
+        /// The server closed it.
+        Eof = "eof",
+        /// The socket failed.
+        Io = "io",
+        /// The server sent what is not RESP, or a reply nobody waited for.
+        Protocol = "protocol",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// nearhit closed it.
+        Shutdown = "shutdown",
+    }
+}

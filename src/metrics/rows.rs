@@ -1,0 +1,223 @@
+//! Every metric, one row each. To add one, add a row; registering, help, zero values and rendering follow from it.
+//!
+//! Rules, checked by a test: names begin with `nearhit_`, use base units (seconds, bytes), counters end in `_total`;
+//! labels are closed enums ([`super::label`]), never a key, a client address, a client name or a user.
+
+use std::sync::Arc;
+
+use ::metrics::Recorder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use super::commands::CommandMetrics;
+use super::family::{Counter, Counters, Gauge, Gauges, Info, Instrument, Row, RowType};
+use super::label::{
+    Bypass, CacheResult, ConnectResult, Direction, Disconnect, ErrorKind, Evicted, FlushReason, InvalidationEffect,
+    InvalidationKind, InvalidationSource, Label, Lost, Origin, Outcome, Pool, Rejected,
+};
+use super::worker::WorkerRecorder;
+use crate::time::{self, Instant};
+
+/// Makes the struct of all rows, its registration and its publication from one list.
+macro_rules! rows {
+    ($($vis:vis $field:ident: $type:ty = $name:literal, $help:literal;)+) => {
+        /// The value behind every row but those of commands.
+        #[derive(Debug)]
+        pub struct Values {
+            $(#[doc = concat!("`", $name, "`: ", $help)] $vis $field: $type,)+
+        }
+
+        /// Every row but those of commands, in the order they are written here.
+        pub const ROWS: &[Row] = &[
+            $(Row { name: $name, kind: <$type as Instrument>::KIND, help: $help },)+
+        ];
+
+        impl Values {
+            fn register(recorder: &dyn Recorder) -> Self {
+                Self {
+                    $($field: Instrument::register(
+                        &Row { name: $name, kind: <$type as Instrument>::KIND, help: $help },
+                        recorder,
+                    ),)+
+                }
+            }
+
+            fn publish(&self) {
+                $(self.$field.publish();)+
+            }
+        }
+    };
+}
+
+rows! {
+    build_info: Info = "nearhit_build_info", "One; its labels say which nearhit this is.";
+    pub start_time: Gauge = "nearhit_start_time_seconds", "When this nearhit started, in seconds since 1970.";
+    pub ready: Gauge = "nearhit_ready", "1 while new clients are welcome, as /readyz says.";
+    pub draining: Gauge = "nearhit_draining", "1 while nearhit finishes what is in flight before it stops.";
+
+    pub command_errors: Counters<(Origin, ErrorKind)> = "nearhit_command_errors_total",
+        "Error replies, by who made them; origin=proxy is what a service level objective counts.";
+
+    client_bytes: Counters<Direction> = "nearhit_client_bytes_total", "Bytes exchanged with clients.";
+    upstream_bytes: Counters<Direction> = "nearhit_upstream_bytes_total", "Bytes exchanged with servers.";
+
+    pub clients_connected: Gauge = "nearhit_clients_connected", "Clients connected now.";
+    pub clients_max: Gauge = "nearhit_clients_max", "Clients that may be connected at once.";
+    pub clients_pinned: Gauge = "nearhit_clients_pinned", "Clients that hold an upstream connection of their own now.";
+    pub client_connections: Counter = "nearhit_client_connections_total", "Client connections accepted.";
+    pub client_disconnects: Counters<Disconnect> = "nearhit_client_disconnects_total",
+        "Client connections ended, by reason.";
+
+    cache_requests: Counters<CacheResult> = "nearhit_cache_requests_total",
+        "Cacheable requests, by what the near-cache said.";
+    cache_bypass: Counters<Bypass> = "nearhit_cache_bypass_total",
+        "Cacheable requests that passed the near-cache by, by reason.";
+    pub cache_keys: Gauge = "nearhit_cache_keys", "Keys with at least one entry.";
+    pub cache_entries: Gauge = "nearhit_cache_entries", "Replies in memory.";
+    pub cache_bytes: Gauge = "nearhit_cache_bytes", "Bytes the near-cache uses, overhead included.";
+    pub cache_max_bytes: Gauge = "nearhit_cache_max_bytes", "Bytes the near-cache may use.";
+    pub cache_enabled: Gauge = "nearhit_cache_enabled", "1 while hits may be answered from memory.";
+    pub cache_inserts: Counter = "nearhit_cache_inserts_total", "Replies stored.";
+    pub cache_rejected: Counters<Rejected> = "nearhit_cache_rejected_total", "Fetched replies not stored, by reason.";
+    pub cache_evictions: Counters<Evicted> = "nearhit_cache_evictions_total",
+        "Entries that left the near-cache, by reason.";
+    pub cache_flushes: Counters<FlushReason> = "nearhit_cache_flushes_total",
+        "Times the whole near-cache was dropped, by reason.";
+
+    pub invalidations: Counters<(InvalidationKind, InvalidationEffect)> = "nearhit_invalidations_total",
+        "Invalidations received, by what they named and what they did.";
+    pub invalidation_source: Gauges<InvalidationSource> = "nearhit_invalidation_source",
+        "1 at the mode invalidations come by now, 0 at the others.";
+    pub tracking_connected: Gauge = "nearhit_tracking_connected", "1 while the invalidation stream is connected.";
+    pub tracking_reconnects: Counter = "nearhit_tracking_reconnects_total",
+        "Times the invalidation stream was set up again.";
+    pub staleness_bound: Gauge = "nearhit_staleness_bound_seconds",
+        "How old an answer from memory can be at most, now.";
+
+    pub upstream_up: Gauge = "nearhit_upstream_up", "1 while the server answers.";
+    pub upstream_connections: Gauges<Pool> = "nearhit_upstream_connections", "Connections to servers now.";
+    pub upstream_connects: Counters<ConnectResult> = "nearhit_upstream_connects_total",
+        "Attempts to connect to a server, by result.";
+    pub upstream_lost: Counters<Lost> = "nearhit_upstream_lost_total", "Connections to servers lost, by reason.";
+    pub uncertain_replies: Counter = "nearhit_uncertain_replies_total",
+        "Writes whose connection was lost before the reply: nobody knows whether they took effect.";
+
+    pub panics: Counter = "nearhit_panics_total", "Panics caught; each closed one connection. Anything but 0 is a bug.";
+}
+
+/// The rows of commands. They are rendered from the workers' recorders, not through the exporter: its histograms keep
+/// every sample until they are drained.
+pub const COMMAND_ROWS: &[Row] = &[COMMANDS, DURATION, LATENCY];
+
+pub(super) const COMMANDS: Row = Row {
+    name: "nearhit_commands_total",
+    kind: RowType::Counter,
+    help: "Commands answered, by how they ended.",
+};
+pub(super) const DURATION: Row = Row {
+    name: "nearhit_command_duration_seconds",
+    kind: RowType::Histogram,
+    help: "Time from a command read to its reply queued. A bucket may count 3.2 % too few, never too many.",
+};
+pub(super) const LATENCY: Row = Row {
+    name: "nearhit_command_latency_seconds",
+    kind: RowType::Summary,
+    help: "Quantiles over the last 60 seconds, to 3.2 %, sum and count since the start. \
+           Quantiles of several instances cannot be added up: use nearhit_command_duration_seconds for that.",
+};
+
+/// All metrics of one proxy. Nothing here is global: two proxies in a process do not mix.
+///
+/// The fields of [`Values`] are reached directly: `metrics.client_disconnects.inc(Disconnect::Eof)`. What workers count
+/// for every request is in their [`WorkerRecorder`] instead and is only folded here.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Commands: totals, latencies, the last minute.
+    pub commands: CommandMetrics,
+    values: Values,
+    pub(super) exporter: PrometheusHandle,
+    pub(super) process: bool,
+}
+
+impl std::ops::Deref for Metrics {
+    type Target = Values;
+
+    fn deref(&self) -> &Values {
+        &self.values
+    }
+}
+
+impl Metrics {
+    /// Metrics of a proxy that starts `now` and knows the commands `names`, in the order of the command table.
+    pub fn new<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>, now: Instant) -> Self {
+        // A recorder of our own: installing it would make it the process's, which belongs to whoever embeds us.
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let values = Values::register(&recorder);
+        values.start_time.set(time::unix_seconds());
+        values.invalidation_source.set_only(InvalidationSource::Off);
+        let exporter = recorder.handle();
+        Self {
+            commands: CommandMetrics::new(names, now),
+            values,
+            exporter,
+            process: false,
+        }
+    }
+
+    /// Also reports `process_*`: CPU, memory, open files. Off unless asked: in a library the host owns these.
+    #[must_use]
+    pub fn with_process(mut self, process: bool) -> Self {
+        self.process = process;
+        self
+    }
+
+    /// A recorder for one more worker, which alone may write to it.
+    pub fn add_worker(&self) -> Arc<WorkerRecorder> {
+        self.commands.add_worker()
+    }
+
+    /// Upkeep: call it every five to ten seconds.
+    pub fn tick(&self, now: Instant) {
+        self.commands.tick(now);
+        self.exporter.run_upkeep();
+    }
+
+    /// Requests the near-cache gave `result` to, of all workers.
+    pub fn cache_requests(&self, result: CacheResult) -> u64 {
+        self.commands.sum(|worker| worker.cache.get(result))
+    }
+
+    /// Requests that passed the near-cache by for `reason`, of all workers.
+    pub fn cache_bypass(&self, reason: Bypass) -> u64 {
+        self.commands.sum(|worker| worker.bypass.get(reason))
+    }
+
+    /// Bytes exchanged with clients, of all workers.
+    pub fn client_bytes(&self, direction: Direction) -> u64 {
+        self.commands.sum(|worker| worker.client_bytes.get(direction))
+    }
+
+    /// Bytes exchanged with servers, of all workers.
+    pub fn upstream_bytes(&self, direction: Direction) -> u64 {
+        self.commands.sum(|worker| worker.upstream_bytes.get(direction))
+    }
+
+    /// Requests that ended with `outcome`, of all workers and commands.
+    pub fn commands_ended(&self, outcome: Outcome) -> u64 {
+        self.commands.totals().iter().map(|totals| totals.of(outcome)).sum()
+    }
+
+    /// Hands every value to the exporter; what workers count is folded first.
+    pub(super) fn publish(&self) {
+        take_over(&self.values.cache_requests, |result| self.cache_requests(result));
+        take_over(&self.values.cache_bypass, |reason| self.cache_bypass(reason));
+        take_over(&self.values.client_bytes, |direction| self.client_bytes(direction));
+        take_over(&self.values.upstream_bytes, |direction| self.upstream_bytes(direction));
+        self.values.publish();
+    }
+}
+
+fn take_over<L: Label>(counters: &Counters<L>, total: impl Fn(L) -> u64) {
+    for label in L::ALL {
+        counters.set_total(*label, total(*label));
+    }
+}
