@@ -1,0 +1,66 @@
+//! A real sentinel from a temporary copy of `redis-conf/sentinel.conf`.
+
+use super::redis::RedisServer;
+use super::resp::Resp;
+use super::wait::wait_for;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// One running sentinel that watches `mymaster`.
+#[derive(Debug)]
+pub struct Sentinel {
+    server: RedisServer,
+}
+
+impl Sentinel {
+    /// Watches `primary` with the given quorum and waits until the sentinel has seen it.
+    #[track_caller]
+    pub fn watch(primary: &RedisServer, quorum: u32) -> Self {
+        let monitor = format!("monitor mymaster 127.0.0.1 {} {quorum}", primary.port());
+        let server = RedisServer::builder()
+            .conf(super::root().join("redis-conf/sentinel.conf"))
+            .edit("monitor mymaster redis-master 6379 1", &monitor)
+            .flag("--sentinel")
+            .start();
+        let sentinel = Self { server };
+        wait_for("the sentinel to see its primary", Duration::from_secs(10), || {
+            let known = sentinel.client().cmd(&["SENTINEL", "MASTER", "mymaster"]);
+            known.get("flags").is_some_and(|flags| flags == "master")
+        });
+        sentinel
+    }
+
+    /// Waits until the sentinel knows so many replicas (it asks the primary every ten seconds, sooner after a change).
+    #[track_caller]
+    pub fn wait_for_replicas(&self, count: usize) {
+        wait_for("the sentinel to see the replicas", Duration::from_secs(30), || {
+            self.client().cmd(&["SENTINEL", "REPLICAS", "mymaster"]).items().len() == count
+        });
+    }
+
+    /// Where it says the primary is.
+    #[track_caller]
+    pub fn primary(&self) -> (String, u16) {
+        let addr = self
+            .client()
+            .cmd(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"])
+            .items();
+        (addr[0].text(), addr[1].text().parse().expect("a port"))
+    }
+
+    /// A new connection to it.
+    #[track_caller]
+    pub fn client(&self) -> Resp {
+        self.server.client()
+    }
+
+    /// Its address.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// The server process itself, to pause or kill it.
+    pub fn server(&mut self) -> &mut RedisServer {
+        &mut self.server
+    }
+}
