@@ -10,9 +10,12 @@
 )]
 
 pub mod admin;
+pub mod cache;
+pub mod coherence;
 pub mod command;
 pub mod config;
 pub mod error;
 pub mod metrics;
 pub mod resp;
 pub mod time;
+pub mod upstream;

@@ -19,7 +19,10 @@ impl RecentKeys {
     /// A table of `cells` (rounded up to a power of two; 8 bytes each) that forgets after `window`.
     pub fn new(cells: usize, window: Duration) -> Self {
         let cells = cells.max(1).next_power_of_two();
-        Self { cells: (0..cells).map(|_| AtomicU64::new(0)).collect(), window }
+        Self {
+            cells: (0..cells).map(|_| AtomicU64::new(0)).collect(),
+            window,
+        }
     }
 
     /// Notes that `hash` was seen now; true when it had been seen within the window before.
@@ -42,7 +45,9 @@ impl RecentKeys {
     fn cell(&self, hash: u64) -> Option<&AtomicU64> {
         // The mask keeps the low bits only, which is what a direct-mapped table wants.
         let mask = self.cells.len() as u64 - 1;
-        usize::try_from(hash & mask).ok().and_then(|index| self.cells.get(index))
+        usize::try_from(hash & mask)
+            .ok()
+            .and_then(|index| self.cells.get(index))
     }
 }
 

@@ -77,7 +77,11 @@ impl Entry {
             negative: false,
             weight: 0,
         };
-        let derived = if entry.same_in_both() { 0 } else { entry.derive().len() + size_of::<Bytes>() };
+        let derived = if entry.same_in_both() {
+            0
+        } else {
+            entry.derive().len() + size_of::<Bytes>()
+        };
         entry.weight = ENTRY_OVERHEAD + (entry.rest.len() + entry.resp3.len() + derived) as u64;
         entry
     }

@@ -23,7 +23,11 @@ pub struct Terms {
 impl Terms {
     /// Whether replies of this command may be stored.
     pub fn allows(&self, command: u16) -> bool {
-        !self.forbidden && self.commands.as_ref().is_none_or(|commands| commands.contains(&command))
+        !self.forbidden
+            && self
+                .commands
+                .as_ref()
+                .is_none_or(|commands| commands.contains(&command))
     }
 }
 
@@ -42,21 +46,35 @@ impl Policies {
                 policy: Some(policy.name.clone()),
                 forbidden: !policy.cache,
                 ttl: policy.ttl,
-                max_entry: policy.max_entry.map(|size| usize::try_from(size.bytes()).unwrap_or(usize::MAX)),
-                commands: policy.commands.as_ref().map(|names| names.iter().filter_map(|name| command(name)).collect()),
+                max_entry: policy
+                    .max_entry
+                    .map(|size| usize::try_from(size.bytes()).unwrap_or(usize::MAX)),
+                commands: policy
+                    .commands
+                    .as_ref()
+                    .map(|names| names.iter().filter_map(|name| command(name)).collect()),
             };
             (Glob::new(policy.pattern.as_bytes()), terms)
         });
-        Self { compiled: compiled.collect(), otherwise: Terms::default() }
+        Self {
+            compiled: compiled.collect(),
+            otherwise: Terms::default(),
+        }
     }
 
     /// What applies to `key`.
     pub fn terms(&self, key: &[u8]) -> &Terms {
-        self.compiled.iter().find(|(glob, _)| glob.matches(key)).map_or(&self.otherwise, |(_, terms)| terms)
+        self.compiled
+            .iter()
+            .find(|(glob, _)| glob.matches(key))
+            .map_or(&self.otherwise, |(_, terms)| terms)
     }
 
     /// The largest reply any policy stores, given the cache's own bound.
     pub fn largest_entry(&self, own: usize) -> usize {
-        self.compiled.iter().filter_map(|(_, terms)| terms.max_entry).fold(own, usize::max)
+        self.compiled
+            .iter()
+            .filter_map(|(_, terms)| terms.max_entry)
+            .fold(own, usize::max)
     }
 }

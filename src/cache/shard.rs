@@ -116,7 +116,11 @@ impl<S: SlotState> Shard<S> {
     /// The slot of `name`.
     pub fn find(&self, hash: u64, name: &[u8]) -> Option<SlotId> {
         let slots = &self.slots;
-        self.table.find(hash, |&at| slot_at(slots, at).is_some_and(|slot| slot.hash == hash && *slot.name == *name)).map(|&at| SlotId(at))
+        self.table
+            .find(hash, |&at| {
+                slot_at(slots, at).is_some_and(|slot| slot.hash == hash && *slot.name == *name)
+            })
+            .map(|&at| SlotId(at))
     }
 
     /// The slot of `name`, made when there is none. `None` only when the shard holds 2³² slots.
@@ -124,7 +128,12 @@ impl<S: SlotState> Shard<S> {
         if let Some(id) = self.find(hash, name) {
             return Some(id);
         }
-        let slot = Slot { hash, name: name.into(), entries: Vec::new(), state: S::create() };
+        let slot = Slot {
+            hash,
+            name: name.into(),
+            entries: Vec::new(),
+            state: S::create(),
+        };
         self.bytes += slot.weight();
         let at = match self.free.pop() {
             Some(at) => at,
@@ -138,7 +147,8 @@ impl<S: SlotState> Shard<S> {
             *place = Some(slot);
         }
         let slots = &self.slots;
-        self.table.insert_unique(hash, at, |&at| slot_at(slots, at).map_or(0, |slot| slot.hash));
+        self.table
+            .insert_unique(hash, at, |&at| slot_at(slots, at).map_or(0, |slot| slot.hash));
         Some(SlotId(at))
     }
 
@@ -149,12 +159,18 @@ impl<S: SlotState> Shard<S> {
 
     /// The state of the slot at `id`.
     pub fn state_mut(&mut self, id: SlotId) -> Option<&mut S> {
-        self.slots.get_mut(id.index()).and_then(Option::as_mut).map(|slot| &mut slot.state)
+        self.slots
+            .get_mut(id.index())
+            .and_then(Option::as_mut)
+            .map(|slot| &mut slot.state)
     }
 
     /// Every slot whose name has this hash: usually one, all of them when names collide.
     pub fn with_hash(&self, hash: u64) -> impl Iterator<Item = SlotId> + '_ {
-        self.table.iter_hash(hash).filter(move |&&at| slot_at(&self.slots, at).is_some_and(|slot| slot.hash == hash)).map(|&at| SlotId(at))
+        self.table
+            .iter_hash(hash)
+            .filter(move |&&at| slot_at(&self.slots, at).is_some_and(|slot| slot.hash == hash))
+            .map(|&at| SlotId(at))
     }
 
     /// Notes that an entry of the slot was served.
@@ -186,7 +202,9 @@ impl<S: SlotState> Shard<S> {
 
     /// Takes all entries out of the slot. The slot itself stays until [`Shard::release`].
     pub fn clear(&mut self, id: SlotId) -> Vec<Entry> {
-        let Some(slot) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else { return Vec::new() };
+        let Some(slot) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else {
+            return Vec::new();
+        };
         let entries = std::mem::take(&mut slot.entries);
         if !entries.is_empty() {
             self.order.removed(id);
@@ -198,7 +216,9 @@ impl<S: SlotState> Shard<S> {
 
     /// Takes the entries out of the slot for which `dead` holds.
     pub fn clear_if(&mut self, id: SlotId, mut dead: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
-        let Some(slot) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else { return Vec::new() };
+        let Some(slot) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else {
+            return Vec::new();
+        };
         let gone: Vec<_> = slot.entries.extract_if(.., |entry| dead(entry)).collect();
         self.entries -= gone.len();
         self.bytes -= gone.iter().map(Entry::weight).sum::<u64>();
@@ -236,7 +256,10 @@ impl<S: SlotState> Shard<S> {
     /// The slots at places `from .. from + count`, and whether there are places behind them: a sweep in slices.
     pub fn slice(&self, from: usize, count: usize) -> (Vec<SlotId>, bool) {
         let end = from.saturating_add(count).min(self.slots.len());
-        let ids = (from..end).filter(|&at| matches!(self.slots.get(at), Some(Some(_)))).filter_map(|at| u32::try_from(at).ok()).map(SlotId);
+        let ids = (from..end)
+            .filter(|&at| matches!(self.slots.get(at), Some(Some(_))))
+            .filter_map(|at| u32::try_from(at).ok())
+            .map(SlotId);
         (ids.collect(), end < self.slots.len())
     }
 
@@ -249,9 +272,14 @@ impl<S: SlotState> Shard<S> {
         let slots = || self.slots.iter().flatten();
         assert_eq!(slots().count(), self.table.len());
         assert_eq!(slots().map(|slot| slot.entries.len()).sum::<usize>(), self.entries);
-        let bytes: u64 = slots().map(|slot| slot.weight() + slot.entries.iter().map(Entry::weight).sum::<u64>()).sum();
+        let bytes: u64 = slots()
+            .map(|slot| slot.weight() + slot.entries.iter().map(Entry::weight).sum::<u64>())
+            .sum();
         assert_eq!(bytes, self.bytes);
-        assert!(slots().all(|slot| !slot.entries.is_empty() || !slot.state.is_idle()), "an idle slot was kept");
+        assert!(
+            slots().all(|slot| !slot.entries.is_empty() || !slot.state.is_idle()),
+            "an idle slot was kept"
+        );
         assert_eq!(self.order.victim().is_none(), self.entries == 0);
     }
 }
@@ -279,10 +307,19 @@ mod tests {
     }
 
     fn put(shard: &mut Shard<Idle>, hash: u64, name: &[u8], command: u16, reply: &'static [u8]) {
-        let id = EntryId { origin: 0, db: 0, command, rest: b"" };
+        let id = EntryId {
+            origin: 0,
+            db: 0,
+            command,
+            rest: b"",
+        };
         let stamp = Stamp { epoch: 1, flush: 0 };
         let slot = shard.find_or_create(hash, name).unwrap();
-        shard.insert(slot, Entry::new(&id, Bytes::from_static(reply), Shape::Same, stamp, 1), &id);
+        shard.insert(
+            slot,
+            Entry::new(&id, Bytes::from_static(reply), Shape::Same, stamp, 1),
+            &id,
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn serial() -> u64 {
 
 /// What is kept per key name beside its entries.
 #[derive(Debug)]
-pub struct Record<W> {
+pub(super) struct Record<W> {
     /// Changes with every kill. A flight is alive while it still has the generation it began with.
     pub(super) generation: u64,
     /// A reply that did not come from the cache was given for this name at this time: an older answer must not follow.
@@ -41,7 +41,11 @@ pub struct Record<W> {
 
 impl<W> SlotState for Record<W> {
     fn create() -> Self {
-        Self { generation: serial(), seen_at: Instant::ZERO, flights: Vec::new() }
+        Self {
+            generation: serial(),
+            seen_at: Instant::ZERO,
+            flights: Vec::new(),
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -113,6 +117,11 @@ impl Lease {
     }
 
     pub(super) fn id(&self) -> EntryId<'_> {
-        EntryId { origin: self.origin, db: self.db, command: self.command, rest: &self.rest }
+        EntryId {
+            origin: self.origin,
+            db: self.db,
+            command: self.command,
+            rest: &self.rest,
+        }
     }
 }

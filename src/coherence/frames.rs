@@ -24,7 +24,13 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn new(limit: usize) -> Self {
-        Self { scanner: ReplyScanner::new(ReplyLimits::default()), partial: Vec::new(), skipping: false, given: false, limit }
+        Self {
+            scanner: ReplyScanner::new(ReplyLimits::default()),
+            partial: Vec::new(),
+            skipping: false,
+            given: false,
+            limit,
+        }
     }
 
     /// The next frame that ends within `bytes`, its type byte, and how many of `bytes` it took. `None`: all of `bytes`
@@ -43,12 +49,20 @@ impl Frames {
         let kind = self.scanner.kind().unwrap_or_default();
         let last = bytes.get(..consumed).unwrap_or_default();
         if self.partial.is_empty() && !self.skipping {
-            let frame = if last.len() > self.limit { Frame::Oversize } else { Frame::Whole(last) };
+            let frame = if last.len() > self.limit {
+                Frame::Oversize
+            } else {
+                Frame::Whole(last)
+            };
             return Ok(Some((kind, frame, consumed)));
         }
         self.keep(last);
         self.given = true;
-        let frame = if std::mem::take(&mut self.skipping) { Frame::Oversize } else { Frame::Whole(&self.partial) };
+        let frame = if std::mem::take(&mut self.skipping) {
+            Frame::Oversize
+        } else {
+            Frame::Whole(&self.partial)
+        };
         Ok(Some((kind, frame, consumed)))
     }
 
@@ -99,6 +113,9 @@ mod tests {
     fn a_frame_over_the_limit_is_dropped_and_the_next_one_is_not() {
         let stream: &[&[u8]] = &[b"$20\r\n01234567", b"89012345", b"6789\r\n+OK\r\n"];
         assert_eq!(cut(8, stream), [None, Some(b"+OK\r\n".to_vec())]);
-        assert_eq!(cut(8, &[b"$9\r\n012345678\r\n+OK\r\n"]), [None, Some(b"+OK\r\n".to_vec())]);
+        assert_eq!(
+            cut(8, &[b"$9\r\n012345678\r\n+OK\r\n"]),
+            [None, Some(b"+OK\r\n".to_vec())]
+        );
     }
 }

@@ -51,7 +51,10 @@ pub struct EntryReport {
 impl<W> NearCache<W> {
     /// How much there is now.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals { bytes: self.bytes.load(Ordering::Relaxed), ..Totals::default() };
+        let mut totals = Totals {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            ..Totals::default()
+        };
         for index in 0..self.shard_count() {
             let shard = self.lock_at(index);
             totals.keys += shard.len();
@@ -80,7 +83,10 @@ impl<W> NearCache<W> {
                 Verdict::Dead(_) => "dead",
             },
         });
-        Some(KeyReport { entries: entries.collect(), flights: slot.state.flights.len() })
+        Some(KeyReport {
+            entries: entries.collect(),
+            flights: slot.state.flights.len(),
+        })
     }
 
     /// The names of up to `limit` keys that have entries and for which `matches` holds, and whether there are more.

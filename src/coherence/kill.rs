@@ -1,8 +1,8 @@
 //! What takes entries away: kills by name, flushes, and the sweep that gives dead memory back.
 
-use super::lookup::{Death, Sight, Verdict};
-use super::near_cache::{NearCache, Tally};
 use super::flight::serial;
+use super::lookup::{Death, Verdict};
+use super::near_cache::{NearCache, Tally};
 use crate::cache::{Entry, Shard, SlotId};
 use crate::time::Instant;
 
@@ -71,16 +71,18 @@ impl<W> NearCache<W> {
         let sight = self.sight(now);
         let mut counts = [0_usize; 3];
         self.for_each_slot(|shard, id| {
-            let dead = shard.clear_if(id, |entry| match self.judge(entry, Instant::ZERO, &sight, Instant::ZERO) {
-                Verdict::Dead(death) => {
-                    match death {
-                        Death::Expired => counts[0] += 1,
-                        Death::Flushed => counts[1] += 1,
-                        Death::TrackingLost => counts[2] += 1,
+            let dead = shard.clear_if(id, |entry| {
+                match self.judge(entry, Instant::ZERO, &sight, Instant::ZERO) {
+                    Verdict::Dead(death) => {
+                        match death {
+                            Death::Expired => counts[0] += 1,
+                            Death::Flushed => counts[1] += 1,
+                            Death::TrackingLost => counts[2] += 1,
+                        }
+                        true
                     }
-                    true
+                    Verdict::Serve | Verdict::Unproved => false,
                 }
-                Verdict::Serve | Verdict::Unproved => false,
             });
             if !dead.is_empty() {
                 shard.release(id);
@@ -149,4 +151,3 @@ fn kill_slot<W>(shard: &mut Shard<Record<W>>, id: SlotId) -> Vec<Entry> {
     }
     shard.clear(id)
 }
-

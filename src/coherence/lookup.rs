@@ -139,7 +139,15 @@ impl<W> NearCache<W> {
     ///
     /// `must_see` is what the session has seen ([`super::Causality::must_see`]). A hit is appended to `out` in `version`.
     /// The second value tells whether a PING on the tracked connection could make the entry servable.
-    pub fn lookup(&self, query: &Query<'_>, sight: &Sight, must_see: Instant, waiter: W, version: Version, out: &mut Vec<u8>) -> (Lookup, bool) {
+    pub fn lookup(
+        &self,
+        query: &Query<'_>,
+        sight: &Sight,
+        must_see: Instant,
+        waiter: W,
+        version: Version,
+        out: &mut Vec<u8>,
+    ) -> (Lookup, bool) {
         let mut shard = self.lock(query.hash);
         let found = shard.find(query.hash, query.key);
         let mut unproved = false;
@@ -190,11 +198,20 @@ impl<W> NearCache<W> {
 
     /// Appends the entry of `query` to `out` if it may be served, and says which entry it was. Part of a multi-key read:
     /// nothing is fetched and nobody waits.
-    pub fn peek(&self, query: &Query<'_>, sight: &Sight, must_see: Instant, version: Version, out: &mut Vec<u8>) -> Option<u64> {
+    pub fn peek(
+        &self,
+        query: &Query<'_>,
+        sight: &Sight,
+        must_see: Instant,
+        version: Version,
+        out: &mut Vec<u8>,
+    ) -> Option<u64> {
         let mut shard = self.lock(query.hash);
         let id = shard.find(query.hash, query.key)?;
         let slot = shard.slot(id)?;
-        let (Verdict::Serve, entry) = self.judge_slot(slot, query, sight, must_see)? else { return None };
+        let (Verdict::Serve, entry) = self.judge_slot(slot, query, sight, must_see)? else {
+            return None;
+        };
         let serial = entry.serial;
         out.extend_from_slice(entry.reply(version));
         shard.touch(id);
@@ -216,8 +233,15 @@ impl<W> NearCache<W> {
     pub fn prefetch(&self, query: &Query<'_>, sight: &Sight, must_see: Instant) -> Option<Lease> {
         let mut shard = self.lock(query.hash);
         if let Some(slot) = shard.find(query.hash, query.key).and_then(|id| shard.slot(id)) {
-            let held = matches!(self.judge_slot(slot, query, sight, must_see), Some((Verdict::Serve | Verdict::Unproved, _)));
-            let fetching = slot.state.flights.iter().any(|flight| flight.is(&query.id) && flight.generation == slot.state.generation);
+            let held = matches!(
+                self.judge_slot(slot, query, sight, must_see),
+                Some((Verdict::Serve | Verdict::Unproved, _))
+            );
+            let fetching = slot
+                .state
+                .flights
+                .iter()
+                .any(|flight| flight.is(&query.id) && flight.generation == slot.state.generation);
             if held || fetching {
                 return None;
             }
@@ -253,7 +277,13 @@ impl<W> NearCache<W> {
         Tally::add(counter, entries);
     }
 
-    fn judge_slot<'s>(&self, slot: &'s Slot<Record<W>>, query: &Query<'_>, sight: &Sight, must_see: Instant) -> Option<(Verdict, &'s Entry)> {
+    fn judge_slot<'s>(
+        &self,
+        slot: &'s Slot<Record<W>>,
+        query: &Query<'_>,
+        sight: &Sight,
+        must_see: Instant,
+    ) -> Option<(Verdict, &'s Entry)> {
         let entry = slot.entry(&query.id)?;
         Some((self.judge(entry, slot.state.seen_at, sight, must_see), entry))
     }
@@ -261,7 +291,9 @@ impl<W> NearCache<W> {
     /// Looks for a fetch of the same read that is alive. An old one could miss a foreign write older than the bound.
     fn join(&self, record: &Record<W>, query: &Query<'_>, sight: &Sight, must_see: Instant) -> Option<Join> {
         let stamp = sight.stream.stamp();
-        let alive = |flight: &Flight<W>| flight.is(&query.id) && flight.generation == record.generation && flight.stamp == stamp;
+        let alive = |flight: &Flight<W>| {
+            flight.is(&query.id) && flight.generation == record.generation && flight.stamp == stamp
+        };
         let index = record.flights.iter().position(alive)?;
         let flight = record.flights.get(index)?;
         let shareable = sight.stream.is_live()
@@ -307,7 +339,12 @@ fn serve(entry: &Entry, version: Version, out: &mut Vec<u8>) -> Option<Bytes> {
     None
 }
 
-fn lead<W>(shard: &mut crate::cache::Shard<Record<W>>, query: &Query<'_>, sight: &Sight, waiter: Option<W>) -> Option<Lease> {
+fn lead<W>(
+    shard: &mut crate::cache::Shard<Record<W>>,
+    query: &Query<'_>,
+    sight: &Sight,
+    waiter: Option<W>,
+) -> Option<Lease> {
     let id = shard.find_or_create(query.hash, query.key)?;
     let record = shard.state_mut(id)?;
     let flight = Flight {

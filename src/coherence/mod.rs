@@ -32,6 +32,3 @@ pub use session::{Causality, Keys};
 pub use settle::Rejected;
 pub use stream::{Origin, Stream};
 pub use tracked::{Deliver, Delivery, Fence, Fill, Tracked};
-
-#[cfg(test)]
-mod tests;

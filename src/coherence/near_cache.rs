@@ -123,7 +123,9 @@ impl<W> NearCache<W> {
         // 8 bytes a cell: at most 3 % of a small cache, at most 512 KiB of a large one.
         let cells = usize::try_from((limits.max_bytes / 256).clamp(64, 65_536)).unwrap_or(64);
         Self {
-            shards: (0..shards).map(|_| Mutex::new(Shard::new(EvictionKind::default()))).collect(),
+            shards: (0..shards)
+                .map(|_| Mutex::new(Shard::new(EvictionKind::default())))
+                .collect(),
             hasher: foldhash::fast::RandomState::default(),
             origin: Origin::default(),
             limits,
@@ -175,10 +177,17 @@ impl<W> NearCache<W> {
         self.lock_at(index)
     }
 
-    #[allow(clippy::indexing_slicing, reason = "index is reduced modulo the fixed, non-zero number of shards")]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "index is reduced modulo the fixed, non-zero number of shards"
+    )]
     pub(super) fn lock_at(&self, index: usize) -> Locked<'_, W> {
         let shard = self.shards[index % self.shards.len()].lock();
-        Locked { before: shard.bytes(), shard, total: &self.bytes }
+        Locked {
+            before: shard.bytes(),
+            shard,
+            total: &self.bytes,
+        }
     }
 
     /// Evicts until `extra` more bytes fit. False when they never will.
@@ -188,7 +197,8 @@ impl<W> NearCache<W> {
         }
         let mut empty = 0;
         while self.bytes.load(Ordering::Relaxed) + extra > self.limits.max_bytes {
-            let at = usize::try_from(self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len() as u64).unwrap_or_default();
+            let at = usize::try_from(self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len() as u64)
+                .unwrap_or_default();
             let evicted: Option<Vec<Entry>> = self.lock_at(at).evict();
             match evicted {
                 Some(entries) => {

@@ -16,7 +16,7 @@ use crate::resp::{Value, Version, encode};
 use crate::time::Instant;
 
 /// The channel Redis publishes redirected invalidations on.
-pub const CHANNEL: &[u8] = b"__redis__:invalidate";
+const CHANNEL: &[u8] = b"__redis__:invalidate";
 
 /// Messages larger than this are taken as "everything changed".
 const FRAME_LIMIT: usize = 1 << 20;
@@ -33,12 +33,18 @@ pub struct Subscriber<W> {
 impl<W> Subscriber<W> {
     /// The state of a connection whose subscription was confirmed.
     pub fn new(cache: Arc<NearCache<W>>, stream: Arc<Stream>) -> Self {
-        Self { cache, stream, frames: Frames::new(FRAME_LIMIT), pings: VecDeque::new(), last_sent: Instant::ZERO }
+        Self {
+            cache,
+            stream,
+            frames: Frames::new(FRAME_LIMIT),
+            pings: VecDeque::new(),
+            last_sent: Instant::ZERO,
+        }
     }
 
     /// Appends a PING whose answer renews the lease.
     pub fn ping(&mut self, now: Instant, out: &mut Vec<u8>) {
-        encode::request(out, &[b"PING"]);
+        encode::request(out, [b"PING".as_slice()]);
         self.pings.push_back(now);
         self.last_sent = now;
     }
@@ -64,7 +70,10 @@ impl<W> Subscriber<W> {
     /// Why the connection, and the filling one with it, must be given up.
     pub fn receive(&mut self, mut bytes: &[u8]) -> Result<(), Fence> {
         loop {
-            let next = self.frames.next(bytes).map_err(|error| Fence::Protocol(error.to_string()))?;
+            let next = self
+                .frames
+                .next(bytes)
+                .map_err(|error| Fence::Protocol(error.to_string()))?;
             let Some((_, frame, taken)) = next else { return Ok(()) };
             bytes = bytes.get(taken..).unwrap_or_default();
             let Frame::Whole(frame) = frame else {

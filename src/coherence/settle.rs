@@ -42,7 +42,9 @@ impl<W> NearCache<W> {
     /// Ends the flight without storing anything; gives back who still waits.
     pub fn abandon(&self, lease: Lease) -> Vec<W> {
         let mut shard = self.lock(lease.hash);
-        let Some(id) = shard.find(lease.hash, &lease.key) else { return Vec::new() };
+        let Some(id) = shard.find(lease.hash, &lease.key) else {
+            return Vec::new();
+        };
         let flight = take_flight(&mut shard, id, lease.flight);
         shard.release(id);
         drop(shard);
@@ -86,7 +88,10 @@ impl<W> NearCache<W> {
         let id = shard.find(lease.hash, &lease.key).ok_or(Rejected::Race)?;
         let flight = take_flight(&mut shard, id, lease.flight);
         let alive = flight.is_some_and(|flight| {
-            shard.slot(id).is_some_and(|slot| slot.state.generation == flight.generation) && flight.stamp == self.origin.stream().stamp()
+            shard
+                .slot(id)
+                .is_some_and(|slot| slot.state.generation == flight.generation)
+                && flight.stamp == self.origin.stream().stamp()
         });
         if !alive {
             shard.release(id);
@@ -148,5 +153,8 @@ fn take_flight<W>(shard: &mut Shard<Record<W>>, id: SlotId, serial: u64) -> Opti
 
 /// Whether a reply is what its command says about a key that does not exist.
 fn is_empty(reply: &[u8]) -> bool {
-    matches!(reply, b"_\r\n" | b":0\r\n" | b"*0\r\n" | b"%0\r\n" | b"~0\r\n" | b"$0\r\n\r\n" | b"+none\r\n" | b"#f\r\n")
+    matches!(
+        reply,
+        b"_\r\n" | b":0\r\n" | b"*0\r\n" | b"%0\r\n" | b"~0\r\n" | b"$0\r\n\r\n" | b"+none\r\n" | b"#f\r\n"
+    )
 }

@@ -25,7 +25,12 @@ pub struct Stream {
 
 impl Stream {
     fn new(epoch: u64) -> Self {
-        Self { epoch, live: AtomicBool::new(false), flush: AtomicU64::new(0), fresh: AtomicU64::new(0) }
+        Self {
+            epoch,
+            live: AtomicBool::new(false),
+            flush: AtomicU64::new(0),
+            fresh: AtomicU64::new(0),
+        }
     }
 
     /// Which incarnation this is.
@@ -45,7 +50,10 @@ impl Stream {
 
     /// What an entry filled now would be stamped with.
     pub fn stamp(&self) -> Stamp {
-        Stamp { epoch: self.epoch, flush: self.flush.load(Ordering::SeqCst) }
+        Stamp {
+            epoch: self.epoch,
+            flush: self.flush.load(Ordering::SeqCst),
+        }
     }
 
     /// Everything filled so far is dead, without a sweep.
@@ -73,7 +81,10 @@ pub struct Origin {
 
 impl Default for Origin {
     fn default() -> Self {
-        Self { current: ArcSwap::from_pointee(Stream::new(0)), epochs: AtomicU64::new(1) }
+        Self {
+            current: ArcSwap::from_pointee(Stream::new(0)),
+            epochs: AtomicU64::new(1),
+        }
     }
 }
 

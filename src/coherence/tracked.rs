@@ -121,9 +121,22 @@ struct Core<W> {
 impl<W> Tracked<W> {
     /// The state of a connection on which tracking was just switched on, in database `db`.
     pub fn new(cache: Arc<NearCache<W>>, stream: Arc<Stream>, db: u32, renews: bool) -> Self {
-        let limit = cache.policies.largest_entry(cache.limits.max_entry).max(MIN_FRAME_LIMIT);
-        let core = Core { cache, stream, expected: VecDeque::new(), db, last_sent: Instant::ZERO, renews };
-        Self { frames: Frames::new(limit), core }
+        let limit = cache
+            .policies
+            .largest_entry(cache.limits.max_entry)
+            .max(MIN_FRAME_LIMIT);
+        let core = Core {
+            cache,
+            stream,
+            expected: VecDeque::new(),
+            db,
+            last_sent: Instant::ZERO,
+            renews,
+        };
+        Self {
+            frames: Frames::new(limit),
+            core,
+        }
     }
 
     /// Appends the fill's commands to `out`, which is to be written after `now` was read.
@@ -139,19 +152,24 @@ impl<W> Tracked<W> {
         if fill.lease.db() != core.db {
             core.db = fill.lease.db();
             stage = Stage::Select;
-            encode::request(out, &[b"SELECT", core.db.to_string().as_bytes()]);
+            encode::request(out, [b"SELECT".as_slice(), core.db.to_string().as_bytes()]);
         }
-        encode::request(out, &[b"CLIENT", b"CACHING", b"YES"]);
+        encode::request(out, [b"CLIENT".as_slice(), b"CACHING", b"YES"]);
         out.extend_from_slice(&fill.frame);
-        encode::request(out, &[b"PTTL", fill.lease.key()]);
+        encode::request(out, [b"PTTL".as_slice(), fill.lease.key()]);
         core.last_sent = now;
-        core.expected.push_back(Expected::Fill(Box::new(Progress { lease: fill.lease, stage, sent_at: now, value: None })));
+        core.expected.push_back(Expected::Fill(Box::new(Progress {
+            lease: fill.lease,
+            stage,
+            sent_at: now,
+            value: None,
+        })));
         Ok(())
     }
 
     /// Appends a PING whose answer renews the lease.
     pub fn ping(&mut self, now: Instant, out: &mut Vec<u8>) {
-        encode::request(out, &[b"PING"]);
+        encode::request(out, [b"PING".as_slice()]);
         self.core.last_sent = now;
         self.core.expected.push_back(Expected::Ping(now));
     }
@@ -182,8 +200,13 @@ impl<W> Tracked<W> {
     /// Why the connection must be given up; call [`Tracked::abandon`] then.
     pub fn receive(&mut self, mut bytes: &[u8], now: Instant, deliver: &mut impl Deliver<W>) -> Result<(), Fence> {
         loop {
-            let next = self.frames.next(bytes).map_err(|error| Fence::Protocol(error.to_string()))?;
-            let Some((kind, frame, taken)) = next else { return Ok(()) };
+            let next = self
+                .frames
+                .next(bytes)
+                .map_err(|error| Fence::Protocol(error.to_string()))?;
+            let Some((kind, frame, taken)) = next else {
+                return Ok(());
+            };
             match kind {
                 b'>' => self.core.push(&frame)?,
                 _ => self.core.reply(kind, &frame, now, deliver)?,
@@ -244,8 +267,12 @@ impl<W> Core<W> {
 
     /// Ends the fill at the front.
     fn settle(&mut self, pttl: i64) {
-        let Some(Expected::Fill(progress)) = self.expected.pop_front() else { return };
-        let Progress { lease, value, sent_at, .. } = *progress;
+        let Some(Expected::Fill(progress)) = self.expected.pop_front() else {
+            return;
+        };
+        let Progress {
+            lease, value, sent_at, ..
+        } = *progress;
         match value {
             // Why a reply is not stored is counted where it is decided.
             Some(value) => drop(self.cache.settle(lease, value, pttl, sent_at)),
@@ -256,7 +283,13 @@ impl<W> Core<W> {
 
 impl Progress {
     /// Select → Caching → Read → Pttl → done, one reply each; done gives the PTTL.
-    fn advance<W>(&mut self, cache: &NearCache<W>, frame: &Frame<'_>, now: Instant, deliver: &mut impl Deliver<W>) -> Result<Option<i64>, Fence> {
+    fn advance<W>(
+        &mut self,
+        cache: &NearCache<W>,
+        frame: &Frame<'_>,
+        now: Instant,
+        deliver: &mut impl Deliver<W>,
+    ) -> Result<Option<i64>, Fence> {
         match self.stage {
             Stage::Select if *frame != Frame::Whole(b"+OK\r\n") => return Err(Fence::SelectRefused),
             Stage::Caching if *frame != Frame::Whole(b"+OK\r\n") => return Err(Fence::CachingRefused),
@@ -269,7 +302,9 @@ impl Progress {
             Stage::Pttl => {
                 // Anything but an integer (an error, say) is as good as "it expires now": the reply is not stored.
                 let pttl = match frame {
-                    Frame::Whole([b':', digits @ .., b'\r', b'\n']) => std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()),
+                    Frame::Whole([b':', digits @ .., b'\r', b'\n']) => {
+                        std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok())
+                    }
                     _ => None,
                 };
                 return Ok(Some(pttl.unwrap_or(0)));
@@ -309,7 +344,11 @@ fn apply_push<W>(cache: &NearCache<W>, stream: &Stream, bytes: &[u8]) -> Result<
 }
 
 /// Handles the payload of an invalidation: an array of key names, or NULL for "everything".
-pub(super) fn apply_invalidation<W>(cache: &NearCache<W>, stream: &Stream, payload: Option<Value>) -> Result<(), Fence> {
+pub(super) fn apply_invalidation<W>(
+    cache: &NearCache<W>,
+    stream: &Stream,
+    payload: Option<Value>,
+) -> Result<(), Fence> {
     match payload {
         Some(Value::Null) => flush_by_server(cache, stream),
         Some(Value::Array(keys)) => {

@@ -148,7 +148,13 @@ impl<W: Waiter + 'static> Connection<W> {
         let offset = state.queued_total;
         state.out.extend_from_slice(frame);
         state.queued_total += frame.len() as u64;
-        state.waiters.push_back(Waiting { waiter, offset, since: now, limit, told: false });
+        state.waiters.push_back(Waiting {
+            waiter,
+            offset,
+            since: now,
+            limit,
+            told: false,
+        });
         drop(state);
         if idle {
             self.0.wake();
@@ -212,7 +218,13 @@ impl<W: Waiter> Inner<W> {
         let loss = match self.connected(&handshake).await {
             Ok(socket) => {
                 self.state.borrow_mut().phase = Phase::Ready;
-                let mut io = Io { socket, scanner: ReplyScanner::new(ReplyLimits::default()), input: Vec::new(), parts: 0, kind: 0 };
+                let mut io = Io {
+                    socket,
+                    scanner: ReplyScanner::new(ReplyLimits::default()),
+                    input: Vec::new(),
+                    parts: 0,
+                    kind: 0,
+                };
                 poll_fn(|cx| self.poll(cx, &mut io)).await
             }
             Err(loss) => loss,
@@ -300,12 +312,22 @@ impl<W: Waiter> Inner<W> {
 
     /// Hands every frame that is now whole to its waiter. `fresh` is where the unscanned bytes begin.
     fn dispatch(&self, io: &mut Io, fresh: usize, now: Instant) -> Result<(), Loss> {
-        let Io { scanner, input, parts, kind, .. } = io;
+        let Io {
+            scanner,
+            input,
+            parts,
+            kind,
+            ..
+        } = io;
         let (mut begin, mut at) = (0, fresh);
         loop {
-            let scanned = scanner.scan(input.get(at..).unwrap_or_default()).map_err(|error| Loss::Protocol(error.to_string()))?;
+            let scanned = scanner
+                .scan(input.get(at..).unwrap_or_default())
+                .map_err(|error| Loss::Protocol(error.to_string()))?;
             *kind = scanner.kind().unwrap_or_default();
-            let ReplyScan::Complete { consumed } = scanned else { break };
+            let ReplyScan::Complete { consumed } = scanned else {
+                break;
+            };
             at += consumed;
             let frame = input.get(begin..at).unwrap_or_default();
             self.whole(*kind, frame, std::mem::take(parts) > 0, now)?;
@@ -315,8 +337,12 @@ impl<W: Waiter> Inner<W> {
         // whole frame tells whether it is one.
         if input.len() - begin > PART && *kind != b'>' && self.outlet.borrow().is_none() {
             let mut state = self.state.borrow_mut();
-            let Some(front) = state.waiters.front_mut() else { return Err(odd()) };
-            front.waiter.part(*kind, input.get(begin..).unwrap_or_default(), *parts == 0, false, now);
+            let Some(front) = state.waiters.front_mut() else {
+                return Err(odd());
+            };
+            front
+                .waiter
+                .part(*kind, input.get(begin..).unwrap_or_default(), *parts == 0, false, now);
             *parts += 1;
             begin = input.len();
         }

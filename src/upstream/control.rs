@@ -28,7 +28,10 @@ impl Control {
     /// See [`handshake::connect`].
     pub async fn connect(handshake: &Handshake) -> Result<Self, Loss> {
         let Greeted { socket, .. } = handshake::connect(handshake).await?;
-        Ok(Self { socket, version: handshake.version })
+        Ok(Self {
+            socket,
+            version: handshake.version,
+        })
     }
 
     /// Sends a command and takes its reply, whatever it is.
@@ -54,12 +57,20 @@ impl Control {
     pub async fn facts(&mut self) -> Result<ServerFacts, Loss> {
         let info = self.demand(&[b"INFO", b"server"]).await?;
         let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
-        let version = field("valkey_version").or_else(|| field("redis_version")).unwrap_or_default();
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned))
+        };
+        let version = field("valkey_version")
+            .or_else(|| field("redis_version"))
+            .unwrap_or_default();
         let Value::Array(rows) = self.demand(&[b"COMMAND"]).await? else {
             return Err(Loss::Protocol("COMMAND did not answer with an array".into()));
         };
-        Ok(ServerFacts { version, commands: rows.iter().filter_map(learned).collect() })
+        Ok(ServerFacts {
+            version,
+            commands: rows.iter().filter_map(learned).collect(),
+        })
     }
 
     /// The socket, when nothing is on its way.

@@ -46,43 +46,70 @@ pub struct Greeted {
 pub async fn connect(handshake: &Handshake) -> Result<Greeted, Loss> {
     match tokio::time::timeout(handshake.timeout, greet(handshake)).await {
         Ok(result) => result,
-        Err(_) => Err(Loss::Connect(format!("connect to {}: timed out after {:?}", handshake.address, handshake.timeout))),
+        Err(_) => Err(Loss::Connect(format!(
+            "connect to {}: timed out after {:?}",
+            handshake.address, handshake.timeout
+        ))),
     }
 }
 
 async fn greet(handshake: &Handshake) -> Result<Greeted, Loss> {
     let address = &handshake.address;
-    let mut socket = Socket::connect(address).await.map_err(|error| Loss::Connect(format!("connect to {address}: {error}")))?;
+    let mut socket = Socket::connect(address)
+        .await
+        .map_err(|error| Loss::Connect(format!("connect to {address}: {error}")))?;
     let mut hello = None;
     match handshake.version {
         Version::V3 => {
             let mut args: Vec<&[u8]> = vec![b"HELLO", b"3"];
             if let Some(credentials) = &handshake.credentials {
-                args.extend([b"AUTH".as_slice(), user(credentials), credentials.password.expose().as_bytes()]);
+                args.extend([
+                    b"AUTH".as_slice(),
+                    user(credentials),
+                    credentials.password.reveal().as_bytes(),
+                ]);
             }
             hello = Some(demand(&mut socket, &args, Version::V3).await?);
         }
         Version::V2 => {
             if let Some(credentials) = &handshake.credentials {
-                let password = credentials.password.expose().as_bytes();
+                let password = credentials.password.reveal().as_bytes();
                 // Servers before 6.0 know only AUTH password.
-                let args: &[&[u8]] = if credentials.username.is_empty() { &[b"AUTH", password] } else { &[b"AUTH", user(credentials), password] };
+                let args: &[&[u8]] = if credentials.username.is_empty() {
+                    &[b"AUTH", password]
+                } else {
+                    &[b"AUTH", user(credentials), password]
+                };
                 demand(&mut socket, args, Version::V2).await?;
             }
         }
     }
     if handshake.db != 0 {
-        demand(&mut socket, &[b"SELECT", handshake.db.to_string().as_bytes()], handshake.version).await?;
+        demand(
+            &mut socket,
+            &[b"SELECT", handshake.db.to_string().as_bytes()],
+            handshake.version,
+        )
+        .await?;
     }
     if !handshake.client_name.is_empty() {
         // A server that does not let us say our name is still a server; neither is one that wants AUTH first.
-        let _refused_or_not = exchange(&mut socket, &[b"CLIENT", b"SETNAME", handshake.client_name.as_bytes()], handshake.version).await?;
+        let _refused_or_not = exchange(
+            &mut socket,
+            &[b"CLIENT", b"SETNAME", handshake.client_name.as_bytes()],
+            handshake.version,
+        )
+        .await?;
     }
     Ok(Greeted { socket, hello })
 }
 
 fn user(credentials: &Credentials) -> &[u8] {
-    if credentials.username.is_empty() { b"default" } else { credentials.username.as_bytes() }
+    if credentials.username.is_empty() {
+        b"default"
+    } else {
+        credentials.username.as_bytes()
+    }
 }
 
 /// Sends a command and takes its reply; an error reply is [`Loss::Refused`].
@@ -105,11 +132,15 @@ pub(super) async fn exchange(socket: &mut Socket, args: &[&[u8]], version: Versi
         if socket.read_buf(&mut reply).await.map_err(io)? == 0 {
             return Err(Loss::Closed);
         }
-        let scanned = scanner.scan(reply.get(before..).unwrap_or_default()).map_err(|error| Loss::Protocol(error.to_string()))?;
+        let scanned = scanner
+            .scan(reply.get(before..).unwrap_or_default())
+            .map_err(|error| Loss::Protocol(error.to_string()))?;
         match scanned {
             ReplyScan::Complete { consumed } if before + consumed == reply.len() => break,
             ReplyScan::Complete { .. } => return Err(Loss::Protocol("more replies than requests".into())),
-            ReplyScan::Incomplete if reply.len() > REPLY_LIMIT => return Err(Loss::Protocol("a reply too large".into())),
+            ReplyScan::Incomplete if reply.len() > REPLY_LIMIT => {
+                return Err(Loss::Protocol("a reply too large".into()));
+            }
             ReplyScan::Incomplete => {}
         }
     }

@@ -59,7 +59,11 @@ impl Gauges {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
         let label = loss.label();
-        if let Some(counter) = Self::LOST.iter().position(|&name| name == label).and_then(|at| self.lost.get(at)) {
+        if let Some(counter) = Self::LOST
+            .iter()
+            .position(|&name| name == label)
+            .and_then(|at| self.lost.get(at))
+        {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -86,7 +90,14 @@ pub struct Pool<W> {
 impl<W: Waiter + 'static> Pool<W> {
     /// A pool without connections; they are opened on use.
     pub fn new(settings: PoolSettings, gauges: Arc<Gauges>) -> Self {
-        Self { settings, shared: HashMap::new(), idle: HashMap::new(), pinned: Vec::new(), health: Rc::default(), gauges }
+        Self {
+            settings,
+            shared: HashMap::new(),
+            idle: HashMap::new(),
+            pinned: Vec::new(),
+            health: Rc::default(),
+            gauges,
+        }
     }
 
     /// Where the node is.
@@ -99,7 +110,11 @@ impl<W: Waiter + 'static> Pool<W> {
     /// # Errors
     /// Why the node cannot be reached, when it was tried a moment ago.
     pub fn shared(&mut self, db: u32, version: Version) -> Result<Connection<W>, Loss> {
-        if let Some(connection) = self.shared.get(&(db, version)).filter(|connection| !connection.is_closed()) {
+        if let Some(connection) = self
+            .shared
+            .get(&(db, version))
+            .filter(|connection| !connection.is_closed())
+        {
             return Ok(connection.clone());
         }
         let connection = self.open(db, version, |gauges| &gauges.shared)?;
@@ -161,7 +176,13 @@ impl<W: Waiter + 'static> Pool<W> {
     }
 
     fn open(&self, db: u32, version: Version, gauge: fn(&Gauges) -> &AtomicU64) -> Result<Connection<W>, Loss> {
-        if let Some(loss) = self.health.last_failure.borrow().as_ref().filter(|_| time::now() < self.health.retry_at.get()) {
+        if let Some(loss) = self
+            .health
+            .last_failure
+            .borrow()
+            .as_ref()
+            .filter(|_| time::now() < self.health.retry_at.get())
+        {
             return Err(loss.clone());
         }
         let handshake = Handshake {

@@ -19,7 +19,11 @@ pub struct Lru {
 
 impl Default for Lru {
     fn default() -> Self {
-        Self { links: Vec::new(), newest: NONE, oldest: NONE }
+        Self {
+            links: Vec::new(),
+            newest: NONE,
+            oldest: NONE,
+        }
     }
 }
 
@@ -29,7 +33,9 @@ impl Lru {
     }
 
     fn unlink(&mut self, at: u32) {
-        let Some(&Link { newer, older }) = self.links.get(at as usize) else { return };
+        let Some(&Link { newer, older }) = self.links.get(at as usize) else {
+            return;
+        };
         match self.link(newer) {
             Some(link) => link.older = older,
             None => self.newest = older,
@@ -57,7 +63,13 @@ impl Eviction for Lru {
     fn inserted(&mut self, slot: SlotId) {
         let at = slot.index();
         if self.links.len() <= at {
-            self.links.resize(at + 1, Link { newer: NONE, older: NONE });
+            self.links.resize(
+                at + 1,
+                Link {
+                    newer: NONE,
+                    older: NONE,
+                },
+            );
         }
         self.push_newest(slot.raw());
     }

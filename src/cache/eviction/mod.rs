@@ -54,7 +54,9 @@ mod tests {
             let mut held = HashSet::new();
             let mut state = 1_u64;
             for _ in 0..10_000 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let slot = SlotId::new(u32::try_from((state >> 33) % 64).unwrap());
                 match (state >> 20) % 3 {
                     0 if held.insert(slot) => policy.inserted(slot),
