@@ -18,4 +18,5 @@ pub mod error;
 pub mod metrics;
 pub mod resp;
 pub mod time;
+pub mod tracking;
 pub mod upstream;

@@ -51,6 +51,12 @@ impl<W> NearCache<W> {
         Tally::add(&self.tally.flushed_by_command, 1);
     }
 
+    /// The tracked connection is given up: all its entries and flights are dead.
+    pub fn fence(&self) {
+        self.origin.fence();
+        Tally::add(&self.tally.fences, 1);
+    }
+
     /// Drops the entries whose key's name `matches`; returns how many there were.
     pub fn flush_matching(&self, mut matches: impl FnMut(&[u8]) -> bool) -> usize {
         Tally::add(&self.tally.flushed_by_admin, 1);

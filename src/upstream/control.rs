@@ -19,6 +19,7 @@ pub struct ServerFacts {
 pub struct Control {
     socket: Socket,
     version: Version,
+    hello: Option<Value>,
 }
 
 impl Control {
@@ -27,10 +28,11 @@ impl Control {
     /// # Errors
     /// See [`handshake::connect`].
     pub async fn connect(handshake: &Handshake) -> Result<Self, Loss> {
-        let Greeted { socket, .. } = handshake::connect(handshake).await?;
+        let Greeted { socket, hello } = handshake::connect(handshake).await?;
         Ok(Self {
             socket,
             version: handshake.version,
+            hello,
         })
     }
 
@@ -48,6 +50,38 @@ impl Control {
     /// [`Loss::Refused`] with the server's error, or how the connection ended.
     pub async fn demand(&mut self, args: &[&[u8]]) -> Result<Value, Loss> {
         demand(&mut self.socket, args, self.version).await
+    }
+
+    /// The connection's id at the server.
+    ///
+    /// # Errors
+    /// See [`Control::demand`].
+    pub async fn client_id(&mut self) -> Result<i64, Loss> {
+        match self.demand(&[b"CLIENT", b"ID"]).await? {
+            Value::Integer(id) => Ok(id),
+            _ => Err(Loss::Protocol("CLIENT ID did not answer with a number".into())),
+        }
+    }
+
+    /// Refuses servers whose tracking has known holes: before Redis 6.2.8 and 7.0.5 pushes could stand inside a reply,
+    /// and flushes by the tracking connection itself could overtake it (redis issues 8935, 11038).
+    ///
+    /// # Errors
+    /// [`Loss::Refused`], saying what is needed.
+    pub fn must_track_reliably(&self) -> Result<(), Loss> {
+        let field = |name: &[u8]| {
+            self.hello
+                .as_ref()
+                .and_then(|hello| hello.get(name))
+                .and_then(Value::as_bytes)
+        };
+        let version = String::from_utf8_lossy(field(b"version").unwrap_or_default()).into_owned();
+        if field(b"server") != Some(b"redis") || tracks_reliably(&version) {
+            return Ok(());
+        }
+        Err(Loss::Refused(format!(
+            "redis {version} tracks unreliably; caching needs 6.2.8, 7.0.5 or newer"
+        )))
     }
 
     /// Asks which version the server has and which commands it knows.
@@ -79,6 +113,16 @@ impl Control {
     }
 }
 
+fn tracks_reliably(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (
+        numbers.next().unwrap_or(0),
+        numbers.next().unwrap_or(0),
+        numbers.next().unwrap_or(0),
+    );
+    version >= (7, 0, 5) || (version >= (6, 2, 8) && version < (7, 0, 0))
+}
+
 /// One row of `COMMAND`: name, arity, flags, first key, last key, step, categories, tips, key specs, subcommands.
 fn learned(row: &Value) -> Option<LearnedCommand> {
     let Value::Array(fields) = row else { return None };
@@ -104,4 +148,19 @@ fn learned(row: &Value) -> Option<LearnedCommand> {
         step: number(5)?,
         subcommands,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_with_holes_in_tracking_are_not_cached_from() {
+        for good in ["6.2.8", "6.2.14", "7.0.5", "7.0.15", "7.2.0", "8.0.2", "255.255.255"] {
+            assert!(tracks_reliably(good), "{good}");
+        }
+        for bad in ["6.0.20", "6.2.7", "7.0.0", "7.0.4", ""] {
+            assert!(!tracks_reliably(bad), "{bad}");
+        }
+    }
 }

@@ -15,5 +15,6 @@ pub use connection::{Connection, Taken, Waiter};
 pub use control::{Control, ServerFacts};
 pub use handshake::{Handshake, connect};
 pub use loss::Loss;
+pub(crate) use pool::jittered_pause;
 pub use pool::{Gauges, Pool, PoolSettings};
 pub use socket::Socket;
