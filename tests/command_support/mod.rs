@@ -96,7 +96,7 @@ impl Drop for Server {
     }
 }
 
-/// A reply in RESP2.
+/// A reply in RESP2 or RESP3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     Simple(Vec<u8>),
@@ -105,6 +105,13 @@ pub enum Reply {
     Bulk(Vec<u8>),
     Nil,
     Array(Vec<Reply>),
+    NilArray,
+    /// RESP3's `_`.
+    Null,
+    Double(Vec<u8>),
+    Set(Vec<Reply>),
+    /// Keys and values in turn.
+    Map(Vec<Reply>),
 }
 
 impl Reply {
@@ -130,7 +137,7 @@ impl Reply {
     }
 }
 
-/// A connection that speaks RESP2.
+/// A connection; it speaks RESP2 until told otherwise.
 pub struct Connection {
     stream: BufReader<TcpStream>,
 }
@@ -156,7 +163,12 @@ impl Connection {
             b'+' => Reply::Simple(rest.to_vec()),
             b'-' => Reply::Error(rest.to_vec()),
             b':' => Reply::Integer(number()),
-            b'$' | b'*' if number() < 0 => Reply::Nil,
+            b'$' if number() < 0 => Reply::Nil,
+            b'*' if number() < 0 => Reply::NilArray,
+            b'_' => Reply::Null,
+            b',' => Reply::Double(rest.to_vec()),
+            b'~' => Reply::Set((0..number()).map(|_| self.reply()).collect()),
+            b'%' => Reply::Map((0..2 * number()).map(|_| self.reply()).collect()),
             b'$' => {
                 let mut bytes = vec![0; usize::try_from(number()).expect("a length") + 2];
                 self.stream.read_exact(&mut bytes).expect("read a bulk string");
