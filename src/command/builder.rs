@@ -23,6 +23,7 @@ pub(super) const fn row(name: &'static str, arity: i16, flags: u32, keys: Keys) 
         shape: Shape::Generic,
         shape_from: 0,
         container: false,
+        subcommand: false,
         origin: Origin::Verified,
     }
 }

@@ -42,12 +42,17 @@ pub fn unknown_subcommand(request: &Request<'_>) -> Vec<u8> {
 }
 
 /// `ERR wrong number of arguments for 'client|kill' command`
+///
+/// EXEC says so in the words of a discarded transaction, even outside of one; inside, the transaction is over.
 pub fn wrong_arity(command: &Command) -> Vec<u8> {
-    one_line([
-        &b"ERR wrong number of arguments for '"[..],
-        command.name().as_bytes(),
-        b"' command",
-    ])
+    let discarded = b"EXECABORT Transaction discarded because of: ";
+    let prefix = if command.name() == "exec" {
+        &discarded[..]
+    } else {
+        b"ERR "
+    };
+    let name = command.name().as_bytes();
+    one_line([prefix, b"wrong number of arguments for '", name, b"' command"])
 }
 
 /// What C's `%.*s` prints: at most `limit` bytes, and none from the first NUL on.

@@ -36,7 +36,10 @@ pub enum Keys {
     /// Argument 1, and what follows the last STORE.
     Sort,
     /// Argument 1, and what follows the last STORE or STOREDIST.
-    GeoRadius,
+    GeoRadius {
+        /// Index of the first option.
+        options: u16,
+    },
     /// Argument 3, or if that is empty all arguments behind KEYS.
     Migrate,
 }
@@ -119,7 +122,7 @@ impl Keys {
             }
             Self::Streams => streams(request).map(|keys| keys.for_each(f)),
             Self::Sort => first_and(count, sort_store(request), f),
-            Self::GeoRadius => first_and(count, geo_store(request), f),
+            Self::GeoRadius { options } => first_and(count, geo_store(request, usize::from(options)), f),
             Self::Migrate => migrate(request).map(|keys| keys.for_each(f)),
         }
     }
@@ -239,10 +242,10 @@ fn sort_store(request: &Request<'_>) -> Option<usize> {
     store
 }
 
-/// The last of STORE and STOREDIST counts. Options start behind the unit, which is argument 4 or 5.
-fn geo_store(request: &Request<'_>) -> Option<usize> {
+/// The last of STORE and STOREDIST counts.
+fn geo_store(request: &Request<'_>, options: usize) -> Option<usize> {
     let mut store = None;
-    let mut index = 5;
+    let mut index = options;
     while index + 1 < request.len() {
         let option = request.arg(index);
         let stores = is(option, b"store") || is(option, b"storedist");
@@ -263,13 +266,9 @@ fn migrate(request: &Request<'_>) -> Result<std::ops::Range<usize>, BadKeys> {
     while index < count {
         let option = request.arg(index);
         if is(option, b"keys") {
-            // Both a key and KEYS: the server refuses it. KEYS without any: likewise.
-            let keys = index + 1..count;
-            return if request.arg(3).is_empty() && !keys.is_empty() {
-                Ok(keys)
-            } else {
-                Err(BadKeys)
-            };
+            // Both a key and KEYS: the server refuses it. KEYS without any does nothing.
+            let empty = request.arg(3).is_empty();
+            return if empty { Ok(index + 1..count) } else { Err(BadKeys) };
         }
         index += match option {
             _ if is(option, b"auth") => 2,

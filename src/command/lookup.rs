@@ -51,7 +51,11 @@ impl CommandTable {
     /// allocates.
     pub fn lookup(&self, request: &Request<'_>) -> Lookup<'_> {
         let mut name = Name::default();
-        let Some(command) = name.push(request.name()).and_then(|name| self.find(name)) else {
+        let Some(command) = name
+            .push(request.name())
+            .and_then(|name| self.find(name))
+            .filter(|row| !row.subcommand)
+        else {
             return Lookup::UnknownCommand;
         };
         if !command.container || request.len() == 1 {
@@ -110,6 +114,7 @@ impl CommandTable {
             return;
         };
         row.id = CommandId(number);
+        row.subcommand = row.name().contains('|');
         let rows = &self.rows;
         let rehash = |id: &CommandId| hash(rows.get(id.index()).map_or(b"", |row| row.name().as_bytes()));
         self.names.insert_unique(hash(row.name().as_bytes()), row.id, rehash);
@@ -117,8 +122,11 @@ impl CommandTable {
     }
 }
 
+/// Any seed will do.
+const HASHER: FixedState = FixedState::with_seed(0);
+
 fn hash(name: &[u8]) -> u64 {
-    FixedState::default().hash_one(name)
+    HASHER.hash_one(name)
 }
 
 /// A name in lower case on the stack.

@@ -45,6 +45,8 @@ pub struct Command {
     pub(super) shape_from: usize,
     /// Whether its first argument names a subcommand that has a row of its own.
     pub container: bool,
+    /// Whether it is a subcommand: its own name alone is no request.
+    pub(super) subcommand: bool,
     /// Where the row's data come from.
     pub origin: Origin,
 }

@@ -31,7 +31,7 @@ pub(super) const ROWS: &[Command] = &[
     row("restore", -4, WRITE | DENYOOM, KEY),
     row("scan", -2, READONLY, NO_KEYS),
     row("sort", -2, WRITE | DENYOOM | MOVABLEKEYS, Keys::Sort).effect(UNKNOWN),
-    row("sort_ro", -2, READONLY | MOVABLEKEYS, Keys::Sort).effect(KEYLESS),
+    row("sort_ro", -2, READONLY | MOVABLEKEYS, KEY).effect(KEYLESS),
     row("touch", -2, READONLY | FAST, keys(1, -1, 1)),
     row("ttl", 2, READONLY | FAST, KEY),
     row("type", 2, READONLY | FAST, KEY).cached(Same),
