@@ -50,7 +50,7 @@ fn line(row: &Row) -> String {
         .range_toml()
         .map(|(low, high)| format!("`{low}` to `{high}`"))
         .unwrap_or_default();
-    // A bar would end the cell, angle brackets would be HTML.
-    let help = row.help().replace('|', "\\|").replace('<', "&lt;");
+    // A bar would end the cell.
+    let help = row.help().replace('|', "\\|");
     format!("| `{}` | `{}` | {range} | {help} |\n", row.name(), row.default_toml())
 }

@@ -127,6 +127,14 @@ pub enum Place {
 }
 
 impl Place {
+    /// The order in which problems are told: by layer, and in a file from top to bottom.
+    pub(super) fn order(&self) -> (u8, usize, usize) {
+        match self {
+            Self::File { line, column, .. } => (self.rank(), *line, *column),
+            _ => (self.rank(), 0, 0),
+        }
+    }
+
     /// Which layer it belongs to; the higher one wins.
     pub(super) fn rank(&self) -> u8 {
         match self {

@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Code, ConfigError, Invalid, Place};
 use super::picture;
-use super::reader::{Node, Places, Reader, Source, nearest};
+use super::reader::{Node, Places, Reader, Source, nearest, one_of};
 use super::row::{ENV_PREFIX, env_name, find_row, flag_name, rows};
 use super::{Config, Row, Shape};
 
@@ -37,10 +37,6 @@ impl Loading {
             broken.is_empty() || error.code() != Code::Missing && !broken.iter().any(|other| same_line(error, other))
         });
         errors.extend(broken);
-        errors.sort_by_key(|error| match error.place {
-            Place::File { line, column, .. } => (line, column),
-            _ => (0, 0),
-        });
         self.errors.append(&mut errors);
     }
 
@@ -53,8 +49,8 @@ impl Loading {
             match rows().find(|row| env_name(row) == name) {
                 Some(row) => self.text(row, &[text], Source::Env(name)),
                 None if name.contains("__") => {
-                    let known: Vec<String> = rows().map(env_name).collect();
-                    self.unknown(&name, &known, Place::Env(name.clone()));
+                    let key = name.trim_start_matches(ENV_PREFIX).to_lowercase().replace("__", ".");
+                    self.unknown(key, env_name, Place::Env(name));
                 }
                 None => {}
             }
@@ -79,10 +75,7 @@ impl Loading {
                         .collect();
                     self.text(row, &texts, Source::Flag(flag_name(row)));
                 }
-                None => {
-                    let known: Vec<String> = rows().map(flag_name).collect();
-                    self.unknown(&format!("--{key}"), &known, Place::Flag(format!("--{key}")));
-                }
+                None => self.unknown(key.replace('-', "_"), flag_name, Place::Flag(format!("--{key}"))),
             }
         }
     }
@@ -105,31 +98,33 @@ impl Loading {
         });
     }
 
-    fn unknown(&mut self, name: &str, known: &[String], place: Place) {
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        let section = name.rsplit_once(['.', '_']).map_or(name, |(section, _)| section);
-        let near: Vec<&str> = known
-            .iter()
-            .copied()
-            .filter(|known| known.starts_with(section))
-            .collect();
-        let expected = super::reader::one_of(if near.is_empty() { &known } else { &near });
+    /// Reports a setting that does not exist; `shown` writes the names of those that do.
+    fn unknown(&mut self, key: String, shown: fn(&Row) -> String, place: Place) {
+        let section = key.rsplit_once('.').map_or("", |(section, _)| section);
+        let beside: Vec<&Row> = rows().filter(|row| row.section() == section).collect();
+        let names: Vec<String> = beside.iter().map(|row| shown(row)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let expected = if names.is_empty() {
+            "a setting that nearhit --help lists".to_owned()
+        } else {
+            one_of(&names)
+        };
         let mut invalid = Invalid::new(Code::UnknownKey, "unknown setting", expected);
-        invalid.help = closest(name, &known).map(|known| format!("did you mean {known}?"));
-        self.errors.push(ConfigError {
-            key: String::new(),
-            place,
-            invalid,
+        // Within a section only the last word is compared: the rest is right and would hide how wrong it is.
+        let (wrong, known): (&str, Vec<&str>) = match beside.is_empty() {
+            true => (&key, rows().map(|row| row.key).collect()),
+            false => (
+                key.rsplit('.').next().unwrap_or_default(),
+                beside.iter().map(|row| row.name()).collect(),
+            ),
+        };
+        let near = nearest(wrong, &known).and_then(|near| match beside.is_empty() {
+            true => find_row(near),
+            false => rows().find(|row| row.section() == section && row.name() == near),
         });
+        invalid.help = near.map(|row| format!("did you mean {}?", shown(row)));
+        self.errors.push(ConfigError { key, place, invalid });
     }
-}
-
-/// As [`nearest`], for names with their own mix of dashes and underscores.
-fn closest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let plain: Vec<String> = known.iter().map(|known| known.replace('-', "_")).collect();
-    let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
-    let found = nearest(name, &plain)?;
-    known.iter().copied().find(|known| known.replace('-', "_") == found)
 }
 
 /// Reads a table of the file: settings, and the sections within.
@@ -152,8 +147,7 @@ fn read_table(table: &DeTable<'_>, config: &mut Config, reader: &mut Reader<'_>)
 }
 
 fn read_row(row: &Row, node: &Node<'_>, config: &mut Config, reader: &mut Reader<'_>) {
-    reader.forget_items();
-    reader.note(node.span());
+    reader.begin(node.span(), row.range_toml());
     (row.read)(config, node, reader);
 }
 

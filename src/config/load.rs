@@ -32,18 +32,7 @@ impl Config {
         }
         loading.environment(env);
         loading.flags(flags);
-        read_password_file(&mut loading);
-        let Loading {
-            config,
-            places,
-            mut errors,
-        } = loading;
-        errors.extend(check::all(&config, &places));
-        if errors.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigErrors(errors))
-        }
+        finish(loading)
     }
 
     /// Reads settings from text, as if it stood in a file called `name`; no other layer is read.
@@ -54,18 +43,7 @@ impl Config {
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
         let mut loading = Loading::default();
         loading.file(name, text);
-        read_password_file(&mut loading);
-        let Loading {
-            config,
-            places,
-            mut errors,
-        } = loading;
-        errors.extend(check::all(&config, &places));
-        if errors.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigErrors(errors))
-        }
+        finish(loading)
     }
 
     /// Checks settings that were changed in code: ranges, and what they say together.
@@ -80,6 +58,23 @@ impl Config {
         } else {
             Err(ConfigErrors(errors))
         }
+    }
+}
+
+/// What remains once all layers are read.
+fn finish(mut loading: Loading) -> Result<Config, ConfigErrors> {
+    read_password_file(&mut loading);
+    let Loading {
+        config,
+        places,
+        mut errors,
+    } = loading;
+    errors.extend(check::all(&config, &places));
+    errors.sort_by_key(|error| error.place.order());
+    if errors.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigErrors(errors))
     }
 }
 

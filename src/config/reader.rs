@@ -1,6 +1,7 @@
 //! Where reading stands: in which source, at which key; and what has been found wrong so far.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
 
 use toml::de::DeValue;
@@ -40,6 +41,8 @@ impl Source<'_> {
 pub(super) struct Reader<'a> {
     source: Source<'a>,
     key: String,
+    /// The range of the setting being read, as it would stand in a file.
+    range: Option<(String, String)>,
     places: &'a mut Places,
     errors: &'a mut Vec<ConfigError>,
 }
@@ -49,6 +52,7 @@ impl<'a> Reader<'a> {
         Self {
             source,
             key: String::new(),
+            range: None,
             places,
             errors,
         }
@@ -73,10 +77,23 @@ impl<'a> Reader<'a> {
         self.places.insert(self.key.clone(), self.source.place(span));
     }
 
-    /// Forgets the places below the current key: a list is replaced as a whole.
-    pub(super) fn forget_items(&mut self) {
+    /// Begins a setting: the places of its old value are forgotten, the new one's is remembered.
+    pub(super) fn begin(&mut self, span: Range<usize>, range: Option<(String, String)>) {
+        // A list is replaced as a whole.
         let items = format!("{}[", self.key);
         self.places.retain(|key, _| !key.starts_with(&items));
+        self.note(span);
+        self.range = range;
+    }
+
+    /// Reports a number that not even its type can hold.
+    pub(super) fn out_of_range(&mut self, span: Range<usize>, shown: impl fmt::Display) {
+        let range = self.range.as_ref().map(|(low, high)| format!("{low} to {high}"));
+        let expected = range.unwrap_or_else(|| "0 or a whole number above it".to_owned());
+        self.refuse(
+            span,
+            Invalid::new(Code::OutOfRange, format!("{shown} is out of range"), expected),
+        );
     }
 
     /// Reports what is wrong with the current key.
@@ -88,14 +105,23 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Reports that a value is not of the kind that is wanted. Says which kind it is, never which value.
+    /// Reports that a value is not of the kind that is wanted.
+    ///
+    /// Text is quoted only where it came as text for a number, a switch or a list, none of which is a secret.
     pub(super) fn wrong_type(&mut self, node: &Node<'_>, wanted: &str) {
-        let message = match node.get_ref() {
-            // Only environment and flags get here with text for a number, a switch or a list.
-            DeValue::String(_) => "this is text".to_owned(),
-            other => format!("this is {} {}", article(other.type_str()), other.type_str()),
+        let message = match (node.get_ref(), &self.source) {
+            (DeValue::String(_), Source::File(..)) => "this is text".to_owned(),
+            (DeValue::String(text), _) => format!("'{text}' cannot be read"),
+            (other, _) => format!("this is {} {}", article(other.type_str()), other.type_str()),
         };
-        self.refuse(node.span(), Invalid::new(Code::WrongType, message, wanted));
+        let mut invalid = Invalid::new(Code::WrongType, message, wanted);
+        match (node.get_ref().as_str(), &self.source) {
+            (Some(text), Source::File(..)) if text.parse::<u64>().is_ok() || text.parse::<bool>().is_ok() => {
+                invalid.help = Some("write it without quotes".to_owned());
+            }
+            _ => {}
+        }
+        self.refuse(node.span(), invalid);
     }
 
     /// Reports the current key itself; `known` are the names that could stand in its place.
@@ -128,8 +154,10 @@ pub(super) fn one_of(names: &[&str]) -> String {
 pub(super) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
     let name = name.replace('-', "_");
     let (distance, nearest) = known.iter().map(|known| (distance(&name, known), *known)).min()?;
-    // A third of the name may be wrong: chosen, it separates typing errors from other words.
-    (distance * 3 <= nearest.chars().count().max(3)).then_some(nearest)
+    // Two exchanged letters count as two; a third of a long name may be wrong, but never most of a short one. Chosen:
+    // it separates typing errors from other words.
+    let length = nearest.chars().count();
+    (distance <= (length / 3).max(2).min(length / 2)).then_some(nearest)
 }
 
 /// Levenshtein's distance: how many characters must be inserted, removed or replaced. Costs one row of memory.
@@ -173,6 +201,8 @@ mod tests {
         let known = ["max_memory", "max_entry", "enabled"];
         assert_eq!(nearest("max_memroy", &known), Some("max_memory"));
         assert_eq!(nearest("max-memory", &known), Some("max_memory"));
+        assert_eq!(nearest("cahce", &["cache", "log"]), Some("cache"));
         assert_eq!(nearest("shards", &known), None);
+        assert_eq!(nearest("tls", &["log"]), None);
     }
 }

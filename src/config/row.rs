@@ -46,7 +46,7 @@ impl Row {
         self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
     }
 
-    /// What it does and when to change it.
+    /// What it does and when to change it, in Markdown.
     pub fn help(&self) -> &'static str {
         self.help.trim()
     }
@@ -185,7 +185,7 @@ const POLICY: &[Row] = &[Row {
     key: "policy",
     shape: Shape::Tables,
     wanted: "a list of policies, each with a name and a match",
-    help: "Settings by key pattern, first match wins: name, match (a glob), cache, ttl, max_entry, commands.",
+    help: "Settings by key pattern, first match wins: `name`, `match` (a glob), `cache`, `ttl`, `max_entry`, `commands`.",
     default: || "[]".to_owned(),
     range: || None,
     read: |config, node, reader| super::setting::assign::<Vec<Policy>>(&mut config.policies, node, reader),

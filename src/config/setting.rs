@@ -171,8 +171,7 @@ macro_rules! number_settings {
                 };
                 let value = Self::from_str_radix(number.as_str(), number.radix()).ok();
                 if value.is_none() {
-                    let message = format!("{number} is out of range");
-                    reader.refuse(node.span(), Invalid::new(Code::OutOfRange, message, format!("0 to {}", Self::MAX)));
+                    reader.out_of_range(node.span(), number);
                 }
                 value
             }
@@ -192,7 +191,13 @@ impl Setting for Vec<Listen> {
 
     fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(items) = node.get_ref().as_array() else {
-            reader.wrong_type(node, Self::WANTED);
+            match node.get_ref().as_str() {
+                Some(text) => {
+                    let invalid = Invalid::new(Code::WrongType, "this is text", Self::WANTED);
+                    reader.refuse(node.span(), invalid.help(format!("write [\"{text}\"]")));
+                }
+                None => reader.wrong_type(node, Self::WANTED),
+            }
             return None;
         };
         let mut listeners = Self::new();

@@ -1,0 +1,325 @@
+//! What the command line may say. The flags of the settings come from their rows.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use nearhit::config::{Row, Section, Shape, find_row, flag_name, rows, sections};
+
+use super::{Invocation, Settings};
+
+const URL: &str = "url";
+const FILE: &str = "config";
+const REST: &str = "rest";
+
+/// Reads the command line, the program's own name first.
+pub(super) fn parse(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
+    let (args, unknown) = settle_flags(args);
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    match matches.subcommand() {
+        Some(("check", matches)) => Ok(Invocation::Check(settings(&mut command, matches, unknown)?)),
+        Some(("sandbox", matches)) => Ok(Invocation::Sandbox(strings(matches, REST))),
+        Some((_, matches)) => Ok(Invocation::Serve(settings(&mut command, matches, unknown)?)),
+        None => Ok(Invocation::Serve(settings(&mut command, &matches, unknown)?)),
+    }
+}
+
+/// Writes the flags of settings as clap knows them (`--cache.max_memory` becomes `--cache.max-memory`), and takes out
+/// those with a dot that are none: they are reported as wrong settings, together with all others.
+fn settle_flags(args: Vec<OsString>) -> (Vec<OsString>, Vec<(String, String)>) {
+    let (mut settled, mut unknown) = (Vec::new(), Vec::new());
+    let mut args = args.into_iter().peekable();
+    // The sandbox has flags of its own, and behind "--" there are none.
+    while let Some(arg) = args.next_if(|arg| arg != "--" && arg != "sandbox") {
+        let text = arg.to_string_lossy();
+        let (name, value) = text
+            .split_once('=')
+            .map_or((&*text, None), |(name, value)| (name, Some(value.to_owned())));
+        let Some(key) = name.strip_prefix("--") else {
+            settled.push(arg);
+            continue;
+        };
+        match find_row(key) {
+            Some(row) => {
+                let name = flag_name(row);
+                settled.push(value.map_or(name.clone(), |value| format!("{name}={value}")).into());
+            }
+            None if key.contains('.') => {
+                let next = value.or_else(|| {
+                    let next = args.next_if(|next| !next.to_string_lossy().starts_with('-'));
+                    next.map(|next| next.to_string_lossy().into_owned())
+                });
+                unknown.push((key.to_owned(), next.unwrap_or_default()));
+            }
+            None => settled.push(arg),
+        }
+    }
+    settled.extend(args);
+    (settled, unknown)
+}
+
+fn settings(
+    command: &mut Command,
+    matches: &ArgMatches,
+    unknown: Vec<(String, String)>,
+) -> Result<Settings, clap::Error> {
+    let mut flags = Vec::new();
+    if let Ok(Some(url)) = matches.try_get_one::<String>(URL) {
+        if !url.contains("://") {
+            return Err(not_a_url(command, url));
+        }
+        flags.push(("upstream.url".to_owned(), url.clone()));
+    }
+    for row in rows() {
+        flags.extend(
+            strings(matches, row.key)
+                .into_iter()
+                .map(|value| (row.key.to_owned(), value)),
+        );
+    }
+    flags.extend(unknown);
+    Ok(Settings {
+        file: matches.get_one::<PathBuf>(FILE).cloned(),
+        flags,
+    })
+}
+
+/// What was typed is not quoted: it may be `user:password@host`.
+fn not_a_url(command: &mut Command, text: &str) -> clap::Error {
+    let commands: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+    let message = match commands.iter().find(|name| **name == text) {
+        Some(name) => format!("a command comes first: nearhit {name} ..."),
+        None => {
+            let commands = commands.join(", ");
+            format!("this is neither a command ({commands}) nor a URL such as redis://127.0.0.1:6379")
+        }
+    };
+    command.error(ErrorKind::InvalidSubcommand, message)
+}
+
+fn strings(matches: &ArgMatches, id: &str) -> Vec<String> {
+    matches.get_many::<String>(id).into_iter().flatten().cloned().collect()
+}
+
+fn command() -> Command {
+    let serve = "Serve clients; also what happens without a command";
+    let check = "Read the settings as serve would, say every problem, and exit: 0 when there is none, 78 otherwise";
+    with_settings(Command::new("nearhit"))
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A RESP proxy with a coherent near-cache: put it where your Redis address stood")
+        .after_help("Try: nearhit redis://127.0.0.1:6379, then connect your clients to 127.0.0.1:6380.\nAll settings: nearhit --help")
+        .after_long_help(AFTER)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(with_settings(Command::new("serve").about(serve)))
+        .subcommand(with_flags(Command::new("check").about(check)))
+        .subcommand(
+            Command::new("sandbox")
+                .about("Try nearhit with a server of its own")
+                .disable_help_flag(true)
+                .arg(Arg::new(REST).num_args(0..).trailing_var_arg(true).allow_hyphen_values(true)),
+        )
+}
+
+const AFTER: &str = "\
+Every setting is also a key of the file and an environment variable: --cache.max-memory is max_memory in [cache], and
+NEARHIT_CACHE__MAX_MEMORY. Flags win over the environment, the environment over the file. Lists are written as in TOML.
+
+Exit codes: 0 done, 1 failed while running, 2 wrong usage, 73 an address could not be bound, 78 a setting is wrong,
+130 and 143 ended by a second SIGINT or SIGTERM.";
+
+fn with_settings(command: Command) -> Command {
+    let url = Arg::new(URL).value_name("URL").conflicts_with("upstream.url");
+    with_flags(command).arg(url.help("The server, as for --upstream: redis://[user[:password]@]host[:port][/db]"))
+}
+
+fn with_flags(command: Command) -> Command {
+    let file = Arg::new(FILE)
+        .short('c')
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf));
+    let flags = sections()
+        .iter()
+        .flat_map(|section| section.rows().iter().map(|row| flag(section, row)));
+    command
+        .arg(file.help("File to read settings from, in TOML"))
+        .args(flags)
+}
+
+fn flag(section: &Section, row: &'static Row) -> Arg {
+    let heading = if section.name.is_empty() {
+        "The file".to_owned()
+    } else {
+        format!("[{}] {}", section.name, section.about().trim_end_matches('.'))
+    };
+    let value = match row.shape {
+        Shape::Text => "TEXT",
+        Shape::Number => "NUMBER",
+        Shape::Bool => "BOOL",
+        Shape::List => "LIST",
+        Shape::Tables => "TABLES",
+    };
+    let flag = Arg::new(row.key)
+        .long(flag_name(row).trim_start_matches('-').to_owned())
+        .value_name(value)
+        .help(help(row))
+        .help_heading(heading)
+        .action(ArgAction::Append)
+        // So that "-1" is told what the setting may be, instead of being taken for a flag.
+        .allow_negative_numbers(true);
+    match row.key {
+        "server.listen" => flag.visible_alias("listen"),
+        "upstream.url" => flag.visible_alias("upstream"),
+        _ => flag.hide_short_help(true),
+    }
+}
+
+/// What a setting does, with its default and range; Markdown is for the README.
+fn help(row: &Row) -> String {
+    format!("{} {}", row.help().replace('`', ""), notes(row))
+}
+
+/// Default and range, without the quotes a file needs.
+fn notes(row: &Row) -> String {
+    let plain = |toml: &str| match toml.trim_matches('"') {
+        "" => "\"\"".to_owned(),
+        text => text.to_owned(),
+    };
+    let default = match row.shape {
+        Shape::Text => plain(&row.default_toml()),
+        _ => row.default_toml(),
+    };
+    match row.range_toml() {
+        Some((low, high)) => format!("[default: {default}] [{} to {}]", plain(&low), plain(&high)),
+        None => format!("[default: {default}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Invocation {
+        let words = std::iter::once("nearhit").chain(line.split_whitespace());
+        parse(words.map(OsString::from).collect()).unwrap()
+    }
+
+    fn refused(line: &str) -> (ErrorKind, String) {
+        let words = std::iter::once("nearhit").chain(line.split_whitespace());
+        let error = parse(words.map(OsString::from).collect()).unwrap_err();
+        (error.kind(), error.to_string())
+    }
+
+    fn flags(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn the_command_line_is_one_clap_accepts() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_serves() {
+        assert_eq!(parsed(""), Invocation::Serve(Settings::default()));
+        let expected = flags(&[("upstream.url", "redis://db:1")]);
+        for line in [
+            "redis://db:1",
+            "serve redis://db:1",
+            "--upstream redis://db:1",
+            "serve --upstream.url=redis://db:1",
+        ] {
+            assert_eq!(
+                parsed(line),
+                Invocation::Serve(Settings {
+                    file: None,
+                    flags: expected.clone()
+                }),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_flag_may_be_written_with_dashes_or_underscores() {
+        let expected = flags(&[("cache.max_memory", "5mb")]);
+        for line in [
+            "--cache.max-memory 5mb",
+            "--cache.max_memory 5mb",
+            "--cache.max_memory=5mb",
+        ] {
+            assert_eq!(
+                parsed(line),
+                Invocation::Serve(Settings {
+                    file: None,
+                    flags: expected.clone()
+                }),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn listen_may_be_repeated_under_both_names() {
+        let expected = flags(&[("server.listen", "127.0.0.1:1"), ("server.listen", "127.0.0.1:2")]);
+        let settings = Settings {
+            file: Some("f".into()),
+            flags: expected,
+        };
+        assert_eq!(
+            parsed("check -c f --listen 127.0.0.1:1 --server.listen 127.0.0.1:2"),
+            Invocation::Check(settings)
+        );
+    }
+
+    #[test]
+    fn unknown_settings_are_kept_to_be_reported_with_all_others() {
+        let expected = flags(&[
+            ("cache.enabled", "false"),
+            ("no.such", "1"),
+            ("none.at-all", ""),
+            ("x.y", "z"),
+        ]);
+        let settings = Settings {
+            file: None,
+            flags: expected,
+        };
+        let line = "--no.such 1 --none.at-all --cache.enabled false --x.y=z";
+        assert_eq!(parsed(line), Invocation::Serve(settings));
+    }
+
+    #[test]
+    fn the_sandbox_gets_its_flags_as_they_are() {
+        let rest = ["--help", "--cache.max_memory=1", "-x"].map(str::to_owned).to_vec();
+        assert_eq!(
+            parsed("sandbox --help --cache.max_memory=1 -x"),
+            Invocation::Sandbox(rest)
+        );
+    }
+
+    #[test]
+    fn wrong_usage_is_explained_and_no_password_is_quoted() {
+        let (kind, text) = refused("chek");
+        assert_eq!(kind, ErrorKind::InvalidSubcommand);
+        assert!(text.contains("serve, check, sandbox"), "{text}");
+        assert!(refused("-c f check").1.contains("nearhit check ..."));
+        assert!(!refused("me:s3cret@db").1.contains("s3cret"));
+        assert_eq!(refused("redis://a --upstream redis://b").0, ErrorKind::ArgumentConflict);
+        assert_eq!(refused("--cache.enabled").0, ErrorKind::InvalidValue);
+        assert_eq!(refused("--bogus").0, ErrorKind::UnknownArgument);
+    }
+
+    #[test]
+    fn help_shows_every_setting_with_its_default() {
+        let help = command().render_long_help().to_string();
+        for row in rows() {
+            assert!(help.contains(&format!("{} ", flag_name(row))), "{}", row.key);
+            assert!(help.contains(&super::help(row)), "{}", row.key);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `nearhit serve`: starts the proxy, waits for a signal, drains.
+//!
+//! ```text
+//! Starting ─started→ Serving ─SIGTERM, SIGINT→ Draining ─done→ exit 0
+//!     └─signal→ exit 0                             └─second signal→ exit 143, 130
+//! ```
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nearhit::config::{Config, InvalidationMode};
+use nearhit::error::{Error, Kind, Side};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Settings, exit, logging};
+
+/// Runs the command.
+pub(super) fn run(settings: &Settings) -> ExitCode {
+    let config = match settings.load() {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(exit::CONFIG);
+        }
+    };
+    logging::init(&config.log);
+    // Only signals are waited for here: the proxy's workers bring their own threads and runtimes.
+    let served = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| internal("start the runtime", error))
+        .and_then(|runtime| {
+            let served = runtime.block_on(serve(config));
+            // A second signal means now: nothing is waited for.
+            runtime.shutdown_background();
+            served
+        });
+    match served {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("nearhit: {}", exit::describe(&error));
+            ExitCode::from(exit::code(&error))
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<u8, Error> {
+    // Before anything is started: a signal that comes early is not lost.
+    let mut signals = Signals::install()?;
+    let drain_timeout = config.server.drain_timeout;
+    let running = tokio::select! {
+        biased; // a signal that is already here wins over a start that is just done
+        _ = signals.next() => return Ok(0),
+        running = start_proxy(config.clone()) => running?,
+    };
+    announce(&config);
+    signals.next().await;
+    tracing::info!(drain_timeout = ?drain_timeout, "draining");
+    tokio::select! {
+        biased; // whoever asks twice does not want to wait, not even for what is just done
+        code = signals.next() => Ok(code),
+        () = stop_proxy(running, drain_timeout) => Ok(0),
+    }
+}
+
+/// The signals that end nearhit.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Error> {
+        let install = |kind| signal(kind).map_err(|error| internal("install a signal handler", error));
+        Ok(Self {
+            interrupt: install(SignalKind::interrupt())?,
+            terminate: install(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for one, and gives the exit code of a process it kills.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => exit::INTERRUPTED,
+            _ = self.terminate.recv() => exit::TERMINATED,
+        }
+    }
+}
+
+fn internal(attempt: &str, error: io::Error) -> Error {
+    Error::new(Side::Internal, Kind::Io, attempt).with_source(error)
+}
+
+/// What [`start_proxy`] gives and [`stop_proxy`] takes.
+#[derive(Debug)]
+struct Running;
+
+#[expect(clippy::unused_async, reason = "starting the proxy connects and binds")]
+async fn start_proxy(_config: Config) -> Result<Running, Error> {
+    Err(Error::new(
+        Side::Internal,
+        Kind::Invalid,
+        "start the proxy: not built yet",
+    ))
+}
+
+#[expect(clippy::unused_async, reason = "draining waits for clients")]
+async fn stop_proxy(_running: Running, _drain_timeout: Duration) {}
+
+/// Says what runs: a few lines on a terminal, one log line otherwise.
+fn announce(config: &Config) {
+    let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
+    let (listen, upstream, cache) = (listen.join(", "), config.upstream.url.to_string(), cache_mode(config));
+    let threads = config.server.worker_count();
+    let metrics = config
+        .metrics
+        .listen
+        .map_or("off".to_owned(), |at| format!("http://{at}{}", config.metrics.path));
+    let version = env!("CARGO_PKG_VERSION");
+    if io::stderr().is_terminal() {
+        eprintln!("nearhit {version}");
+        for (what, value) in [
+            ("listen", &listen),
+            ("upstream", &upstream),
+            ("cache", &cache),
+            ("metrics", &metrics),
+        ] {
+            eprintln!("  {what:<9} {value}");
+        }
+        eprintln!("  {:<9} {threads}", "threads");
+    } else {
+        tracing::info!(version, listen, upstream, cache, metrics, threads, "serving");
+    }
+}
+
+fn cache_mode(config: &Config) -> String {
+    let mode = match config.invalidation.mode {
+        InvalidationMode::Auto => InvalidationMode::Tracking,
+        mode => mode,
+    };
+    if !config.cache.enabled || mode == InvalidationMode::Off {
+        return "off".to_owned();
+    }
+    format!("{}, {mode}", config.cache.max_memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_says_whether_anything_is_cached() {
+        let mut config = Config::default();
+        assert_eq!(cache_mode(&config), "256mb, tracking");
+        config.invalidation.mode = InvalidationMode::Off;
+        assert_eq!(cache_mode(&config), "off");
+        config = Config::default();
+        config.cache.enabled = false;
+        assert_eq!(cache_mode(&config), "off");
+    }
+}
