@@ -61,7 +61,7 @@ impl Machine {
         self.with(name, &bring)
     }
 
-    fn as_user(self, uid: u32) -> Self {
+    fn with_user(self, uid: u32) -> Self {
         self.with("id", &format!("echo {uid}"))
     }
 
@@ -87,7 +87,7 @@ impl Machine {
 #[test]
 fn redis_that_is_here_is_not_installed() {
     let machine = Machine::bare()
-        .as_user(0)
+        .with_user(0)
         .with_manager("apt-get")
         .with("redis-server", "")
         .with("redis-cli", "");
@@ -98,7 +98,7 @@ fn redis_that_is_here_is_not_installed() {
 
 #[test]
 fn root_on_debian_gets_redis_installed_without_a_question() {
-    let machine = Machine::bare().as_user(0).with_manager("apt-get");
+    let machine = Machine::bare().with_user(0).with_manager("apt-get");
     let done = machine.need_redis(&[]);
     assert_eq!(done.code(), Some(0), "{}", done.output());
     assert!(machine.told().contains("apt-get update -q\n"), "{}", machine.told());
@@ -115,7 +115,7 @@ fn root_on_debian_gets_redis_installed_without_a_question() {
 #[test]
 fn every_known_package_manager_installs() {
     for manager in ["apt-get", "dnf", "apk", "pacman", "brew"] {
-        let machine = Machine::bare().as_user(0).with_manager(manager);
+        let machine = Machine::bare().with_user(0).with_manager(manager);
         let done = machine.need_redis(&[]);
         assert_eq!(done.code(), Some(0), "{manager}: {}", done.output());
         assert!(!machine.told().is_empty(), "{manager} was not called");
@@ -124,14 +124,14 @@ fn every_known_package_manager_installs() {
 
 #[test]
 fn brew_needs_no_root() {
-    let machine = Machine::bare().as_user(501).with_manager("brew");
+    let machine = Machine::bare().with_user(501).with_manager("brew");
     assert_eq!(machine.need_redis(&[]).code(), Some(0));
     assert!(machine.told().contains("brew install redis"));
 }
 
 #[test]
 fn without_root_the_exact_command_is_printed_and_nothing_is_called() {
-    let machine = Machine::bare().as_user(1000).with_manager("apt-get");
+    let machine = Machine::bare().with_user(1000).with_manager("apt-get");
     let done = machine.need_redis(&[]);
     assert_eq!(done.code(), Some(69));
     let wanted = "sudo sh -c \"apt-get update -q && DEBIAN_FRONTEND=noninteractive \
@@ -142,7 +142,7 @@ fn without_root_the_exact_command_is_printed_and_nothing_is_called() {
 
 #[test]
 fn the_printed_command_works_when_typed() {
-    let machine = Machine::bare().as_user(1000).with_manager("apt-get");
+    let machine = Machine::bare().with_user(1000).with_manager("apt-get");
     let printed = machine.need_redis(&[]).stderr;
     let line = printed
         .lines()
@@ -158,13 +158,13 @@ fn the_printed_command_works_when_typed() {
 #[test]
 fn sudo_without_a_password_is_used_and_one_with_is_not() {
     let free = Machine::bare()
-        .as_user(1000)
+        .with_user(1000)
         .with_manager("apt-get")
         .with("sudo", "shift; [ \"$1\" = true ] || exec \"$@\"");
     assert_eq!(free.need_redis(&[]).code(), Some(0));
     assert!(free.told().contains("redis-server"));
     let asking = Machine::bare()
-        .as_user(1000)
+        .with_user(1000)
         .with_manager("apt-get")
         .with("sudo", "exit 1");
     assert_eq!(asking.need_redis(&[]).code(), Some(69));
@@ -173,7 +173,7 @@ fn sudo_without_a_password_is_used_and_one_with_is_not() {
 
 #[test]
 fn without_a_known_package_manager_it_says_so() {
-    let done = Machine::bare().as_user(0).need_redis(&[]);
+    let done = Machine::bare().with_user(0).need_redis(&[]);
     assert_eq!(done.code(), Some(69));
     assert!(
         done.stderr.contains("REDIS_SERVER=/path/to/redis-server"),
@@ -184,15 +184,18 @@ fn without_a_known_package_manager_it_says_so() {
 
 #[test]
 fn a_failed_installation_is_no_success() {
-    let machine = Machine::bare().as_user(0).with("apt-get", "exit 100");
+    let machine = Machine::bare().with_user(0).with("apt-get", "exit 100");
     assert_eq!(machine.need_redis(&[]).code(), Some(69));
-    let lying = Machine::bare().as_user(0).with("apt-get", "exit 0");
+    let lying = Machine::bare().with_user(0).with("apt-get", "exit 0");
     assert_eq!(lying.need_redis(&[]).code(), Some(69));
 }
 
 #[test]
 fn a_named_server_is_taken_and_a_wrong_name_is_refused() {
-    let machine = Machine::bare().as_user(0).with_manager("apt-get").with("my-redis", "");
+    let machine = Machine::bare()
+        .with_user(0)
+        .with_manager("apt-get")
+        .with("my-redis", "");
     let mine = machine.path("my-redis").display().to_string();
     assert_eq!(machine.need_redis(&[("REDIS_SERVER", &mine)]).code(), Some(0));
     let done = machine.need_redis(&[("REDIS_SERVER", "/nowhere/redis-server")]);
