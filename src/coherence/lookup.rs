@@ -8,6 +8,7 @@ use super::flight::{Flight, Lease, Query, Record, serial};
 use super::near_cache::{NearCache, Tally};
 use super::stream::Stream;
 use crate::cache::{Entry, Slot};
+use crate::metrics::Bypass;
 use crate::resp::Version;
 use crate::time::Instant;
 
@@ -26,63 +27,6 @@ impl Sight {
     /// When it was taken.
     pub fn now(&self) -> Instant {
         self.now
-    }
-}
-
-/// Why a read was not asked of the cache, or not answered by it. A closed set: metric label, EXPLAIN, INSPECT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Bypass {
-    /// The tracked connection is not up.
-    NotLive,
-    /// First read within the window: passed on, so that one-time reads cost the server nothing.
-    Cold,
-    /// A policy keeps the key out.
-    Policy,
-    /// Its reply did not fit a moment ago.
-    TooLarge,
-    /// A fetch in progress is too old to share.
-    FlightStale,
-    /// Not every key of a multi-key read was there.
-    Incomplete,
-    /// The session has commands on this key, or with unknown effects, on their way.
-    Pipelined,
-    /// The session is in a transaction, watches keys, or has a connection of its own.
-    SessionState,
-    /// The command, or this form of it, is not cacheable.
-    NotCacheable,
-    /// Caching is switched off.
-    Disabled,
-}
-
-impl Bypass {
-    /// Every reason.
-    pub const ALL: [Self; 10] = [
-        Self::NotLive,
-        Self::Cold,
-        Self::Policy,
-        Self::TooLarge,
-        Self::FlightStale,
-        Self::Incomplete,
-        Self::Pipelined,
-        Self::SessionState,
-        Self::NotCacheable,
-        Self::Disabled,
-    ];
-
-    /// The reason as a metric label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::NotLive => "not_live",
-            Self::Cold => "cold",
-            Self::Policy => "policy",
-            Self::TooLarge => "too_large",
-            Self::FlightStale => "flight_stale",
-            Self::Incomplete => "incomplete",
-            Self::Pipelined => "pipelined",
-            Self::SessionState => "session_state",
-            Self::NotCacheable => "not_cacheable",
-            Self::Disabled => "disabled",
-        }
     }
 }
 

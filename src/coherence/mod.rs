@@ -25,7 +25,7 @@ mod tracked;
 
 pub use flight::{Lease, Query};
 pub use inspect::{EntryReport, KeyReport, Totals};
-pub use lookup::{Bypass, Lookup, Sight};
+pub use lookup::{Lookup, Sight};
 pub use near_cache::{Limits, NearCache, Tally};
 pub use redirect::Subscriber;
 pub use session::{Causality, Keys};

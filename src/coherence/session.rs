@@ -9,7 +9,7 @@ use std::hash::Hasher;
 
 use hashbrown::HashMap;
 
-use super::lookup::Bypass;
+use crate::metrics::Bypass;
 use crate::time::Instant;
 
 /// Hashes of the key names of one command.
@@ -78,7 +78,10 @@ impl Causality {
     /// # Errors
     /// Why not.
     pub fn may_look(&self, key: u64) -> Result<(), Bypass> {
-        if self.unknown > 0 || self.out.contains(key) {
+        if self.unknown > 0 {
+            return Err(Bypass::UnknownEffects);
+        }
+        if self.out.contains(key) {
             return Err(Bypass::Pipelined);
         }
         Ok(())

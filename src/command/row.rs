@@ -13,6 +13,11 @@ use crate::resp::{Request, Shape};
 pub struct CommandId(pub(super) u16);
 
 impl CommandId {
+    /// The number itself: the command's label in metrics and in cached entries.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
     /// The number as an array index.
     pub fn index(self) -> usize {
         usize::from(self.0)

@@ -1,0 +1,167 @@
+//! Replies in request order: one slot for every request whose reply is not there yet, and the bytes ready to be written.
+//!
+//! ```text
+//! out ║ slot 41: pending · bytes that follow it │ slot 42: done · bytes that follow it │ …
+//! ```
+//! Replies that are ready at once need no slot: they follow the last pending one. What arrives for the slot in front
+//! goes straight to `out`.
+
+use std::collections::VecDeque;
+
+/// One reply that is not complete, and what is ready behind it.
+#[derive(Debug, Default)]
+struct Slot {
+    /// What arrived of the reply while other replies were in front of it.
+    reply: Vec<u8>,
+    done: bool,
+    /// The reply is thrown away (CLIENT REPLY OFF, SKIP).
+    muted: bool,
+    /// Replies to later requests that were ready at once.
+    after: Vec<u8>,
+}
+
+/// A session's replies in request order.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    /// Ready to be written.
+    pub(super) out: Vec<u8>,
+    slots: VecDeque<Slot>,
+    /// Number of the slot in front.
+    front: u64,
+    /// Bytes in slots.
+    held: usize,
+    /// Takes replies nobody wants.
+    void: Vec<u8>,
+}
+
+impl Pipeline {
+    /// Appends a reply that is ready now with `write`; `muted`: to nowhere.
+    pub(super) fn ready<T>(&mut self, muted: bool, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        if muted {
+            self.void.clear();
+            return write(&mut self.void);
+        }
+        let Some(last) = self.slots.back_mut() else { return write(&mut self.out) };
+        let before = last.after.len();
+        let written = write(&mut last.after);
+        self.held += last.after.len() - before;
+        written
+    }
+
+    /// The number the next pending reply will have.
+    pub(super) fn next(&self) -> u64 {
+        self.front + self.slots.len() as u64
+    }
+
+    /// A reply will come later; gives its number.
+    pub(super) fn pend(&mut self, muted: bool) -> u64 {
+        let number = self.next();
+        self.slots.push_back(Slot { muted, ..Slot::default() });
+        number
+    }
+
+    /// Part of reply `number` arrived. A number whose reply was complete already is ignored: it was answered late.
+    pub(super) fn append(&mut self, number: u64, part: &[u8]) {
+        let Some(at) = self.at(number) else { return };
+        let Some(slot) = self.slots.get_mut(at).filter(|slot| !slot.muted && !slot.done) else { return };
+        if at == 0 {
+            self.out.extend_from_slice(part);
+        } else {
+            slot.reply.extend_from_slice(part);
+            self.held += part.len();
+        }
+    }
+
+    /// Reply `number` is complete.
+    pub(super) fn finish(&mut self, number: u64) {
+        let Some(at) = self.at(number) else { return };
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.done = true;
+        }
+        while self.slots.front().is_some_and(|slot| slot.done) {
+            self.front += 1;
+            let Some(slot) = self.slots.pop_front() else { break };
+            self.held -= slot.after.len();
+            self.out.extend_from_slice(&slot.after);
+            // What the new front gathered while it waited may leave now.
+            if let Some(front) = self.slots.front_mut() {
+                self.held -= front.reply.len();
+                self.out.append(&mut front.reply);
+            }
+        }
+    }
+
+    /// A whole reply arrived.
+    pub(super) fn complete(&mut self, number: u64, reply: &[u8]) {
+        self.append(number, reply);
+        self.finish(number);
+    }
+
+    /// A frame that answers nobody: it goes between replies, ahead of all that are not complete.
+    pub(super) fn push(&mut self, frame: &[u8]) {
+        self.out.extend_from_slice(frame);
+    }
+
+    /// Replies that are not complete, and complete ones behind them.
+    pub(super) fn pending(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes that wait to be written, ready or not.
+    pub(super) fn bytes(&self) -> usize {
+        self.out.len() + self.held
+    }
+
+    fn at(&self, number: u64) -> Option<usize> {
+        let at = usize::try_from(number.checked_sub(self.front)?).ok()?;
+        (at < self.slots.len()).then_some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_leave_in_request_order_whatever_order_they_arrive_in() {
+        let mut pipeline = Pipeline::default();
+        pipeline.ready(false, |out| out.extend_from_slice(b"0"));
+        let first = pipeline.pend(false);
+        pipeline.ready(false, |out| out.extend_from_slice(b"2"));
+        let third = pipeline.pend(false);
+        let fourth = pipeline.pend(false);
+        pipeline.ready(false, |out| out.extend_from_slice(b"5"));
+        pipeline.complete(fourth, b"4");
+        pipeline.append(third, b"3");
+        assert_eq!(pipeline.out, b"0");
+        pipeline.append(first, b"1");
+        assert_eq!(pipeline.out, b"01");
+        pipeline.append(first, b"1");
+        pipeline.finish(first);
+        assert_eq!(pipeline.out, b"01123");
+        pipeline.append(third, b"3");
+        pipeline.finish(third);
+        assert_eq!(pipeline.out, b"01123345");
+        assert_eq!((pipeline.pending(), pipeline.bytes()), (0, 8));
+    }
+
+    #[test]
+    fn a_muted_reply_takes_its_turn_and_says_nothing() {
+        let mut pipeline = Pipeline::default();
+        let muted = pipeline.pend(true);
+        let heard = pipeline.pend(false);
+        pipeline.ready(true, |out| out.extend_from_slice(b"nothing"));
+        pipeline.complete(heard, b"b");
+        pipeline.complete(muted, b"a");
+        assert_eq!(pipeline.out, b"b");
+    }
+
+    #[test]
+    fn a_reply_that_was_given_up_is_ignored_when_it_comes() {
+        let mut pipeline = Pipeline::default();
+        let late = pipeline.pend(false);
+        pipeline.complete(late, b"-late");
+        pipeline.complete(late, b"+OK");
+        assert_eq!(pipeline.out, b"-late");
+    }
+}
