@@ -77,7 +77,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         let killed = self.child.kill();
         let waited = self.child.wait();
-        assert!((killed.is_ok() && waited.is_ok()) || std::thread::panicking(), "redis-server stops");
+        assert!(
+            (killed.is_ok() && waited.is_ok()) || std::thread::panicking(),
+            "redis-server stops"
+        );
     }
 }
 
