@@ -5,10 +5,16 @@ use libfuzzer_sys::fuzz_target;
 use nearhit::resp::{ReplyLimits, ReplyScan, ReplyScanner, Value, Version};
 
 // Low enough for short inputs to meet them; one long line is not worth finding.
-const LIMITS: ReplyLimits = ReplyLimits { max_bulk: 1 << 20, max_line: 1 << 20, max_depth: 32 };
+const LIMITS: ReplyLimits = ReplyLimits {
+    max_bulk: 1 << 20,
+    max_line: 1 << 20,
+    max_depth: 32,
+};
 
 fuzz_target!(|data: &[u8]| {
-    let Some((seed, bytes)) = data.split_first() else { return };
+    let Some((seed, bytes)) = data.split_first() else {
+        return;
+    };
     let (ends, failed) = replies(bytes, bytes.len());
     assert_eq!((ends.clone(), failed), replies(bytes, usize::from(*seed) % 16 + 1));
     let mut start = 0;
@@ -43,7 +49,9 @@ fn replies(bytes: &[u8], step: usize) -> (Vec<(usize, Option<u8>)>, bool) {
 
 /// A value that was read is written such that the same bytes come again when it is read again.
 fn round_trip(reply: &[u8], version: Version) {
-    let Ok(value) = Value::decode(reply, version) else { return };
+    let Ok(value) = Value::decode(reply, version) else {
+        return;
+    };
     let (mut once, mut twice) = (Vec::new(), Vec::new());
     value.encode(version, &mut once);
     let again = Value::decode(&once, version).expect("what was written is a reply");

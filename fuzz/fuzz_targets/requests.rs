@@ -5,7 +5,9 @@ use libfuzzer_sys::fuzz_target;
 use nearhit::resp::{ProtocolError, RequestLimits, RequestScan, RequestScanner, encode};
 
 fuzz_target!(|data: &[u8]| {
-    let Some((seed, bytes)) = data.split_first() else { return };
+    let Some((seed, bytes)) = data.split_first() else {
+        return;
+    };
     let whole = requests(bytes, bytes.len());
     assert_eq!(whole, requests(bytes, usize::from(*seed) % 16 + 1));
     for args in &whole.0 {
