@@ -14,6 +14,7 @@ pub mod cache;
 pub mod coherence;
 pub mod command;
 pub mod config;
+pub mod downstream;
 pub mod error;
 pub mod metrics;
 pub mod resp;

@@ -49,7 +49,10 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     match args::parse(args) {
         Ok(Invocation::Serve(settings)) => serve::run(&settings),
         Ok(Invocation::Check(settings)) => check::run(&settings),
-        Ok(Invocation::Sandbox(args)) => { drop(args); sandbox::run(sandbox::SandboxOptions::default()) },
+        Ok(Invocation::Sandbox(args)) => {
+            drop(args);
+            sandbox::run(sandbox::SandboxOptions::default())
+        }
         Err(error) => {
             // Help and version come here too, with exit code 0. A closed pipe is no reason to fail.
             drop(error.print());

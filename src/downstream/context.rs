@@ -136,7 +136,9 @@ impl Context {
 
     /// Hands what the tracked connection fetched to the session that waits for it, if it is still there.
     pub fn deliver(&self, ticket: Ticket, delivery: &Delivery) {
-        let session = usize::try_from(ticket.place).ok().and_then(|place| self.sessions.borrow().get(place).cloned().flatten());
+        let session = usize::try_from(ticket.place)
+            .ok()
+            .and_then(|place| self.sessions.borrow().get(place).cloned().flatten());
         if let Some(session) = session.filter(|session| session.generation == ticket.generation) {
             session.fetched(ticket.number, delivery);
         }
@@ -170,7 +172,11 @@ impl Context {
         let generation = self.generations.get().wrapping_add(1);
         self.generations.set(generation);
         let mut sessions = self.sessions.borrow_mut();
-        let place = self.free.borrow_mut().pop().unwrap_or_else(|| u32::try_from(sessions.len()).unwrap_or(u32::MAX));
+        let place = self
+            .free
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| u32::try_from(sessions.len()).unwrap_or(u32::MAX));
         let session = Rc::new(session(place, generation));
         match sessions.get_mut(place as usize) {
             Some(seat) => *seat = Some(Rc::clone(&session)),

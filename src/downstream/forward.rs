@@ -72,12 +72,21 @@ pub struct Forwarded {
     applied: bool,
     /// The client was told that the reply is late.
     late: bool,
+    /// Parts of the reply were passed on.
+    partly: bool,
 }
 
 impl Forwarded {
     /// `number` is the reply's slot; `None` when nobody hears it.
     pub(super) fn new(session: &Rc<Session>, number: Option<u64>, op: Op) -> Self {
-        Self { session: Rc::clone(session), number, op, applied: false, late: false }
+        Self {
+            session: Rc::clone(session),
+            number,
+            op,
+            applied: false,
+            late: false,
+            partly: false,
+        }
     }
 
     /// The effects of the request, once it was executed or may have been.
@@ -111,7 +120,8 @@ impl Forwarded {
             }
         } else {
             core.at_home -= 1;
-            core.causality.answered(&self.op.keys, self.op.effect == Effect::Unknown);
+            core.causality
+                .answered(&self.op.keys, self.op.effect == Effect::Unknown);
         }
         if matches!(self.op.special, Special::Select(_) | Special::Hello(_)) && !self.op.pinned {
             core.switching = false;
@@ -119,15 +129,27 @@ impl Forwarded {
     }
 
     fn record(&self, kind: u8, now: Instant) {
-        let outcome = if matches!(kind, b'-' | b'!') { Outcome::Error } else { self.op.outcome };
-        self.session.context.recorder.record(self.op.command, outcome, nanos(now.since(self.op.started)));
+        let outcome = if matches!(kind, b'-' | b'!') {
+            Outcome::Error
+        } else {
+            self.op.outcome
+        };
+        self.session
+            .context
+            .recorder
+            .record(self.op.command, outcome, nanos(now.since(self.op.started)));
     }
 
     /// The reply as the client is to read it.
     fn pass_on(&mut self, kind: u8, frame: &[u8]) {
         let failed = matches!(kind, b'-' | b'!');
         if failed {
-            self.session.context.shared.metrics.command_errors.inc((Origin::Upstream, error_kind(frame)));
+            self.session
+                .context
+                .shared
+                .metrics
+                .command_errors
+                .inc((Origin::Upstream, error_kind(frame)));
         }
         let Some(number) = self.number else { return };
         let mut core = self.session.core.borrow_mut();
@@ -200,6 +222,7 @@ impl Waiter for Forwarded {
 
     fn part(&mut self, kind: u8, part: &[u8], _first: bool, last: bool, now: Instant) {
         self.apply(now);
+        self.partly = true;
         if let Some(number) = self.number {
             self.session.core.borrow_mut().pipeline.append(number, part);
         }
@@ -215,9 +238,16 @@ impl Waiter for Forwarded {
 
     fn late(&mut self, after: Duration, _now: Instant) {
         self.late = true;
-        let upstream = self.session.context.pool.try_borrow().map_or_else(|_| String::new(), |pool| format!(" from {}", pool.address()));
+        let upstream = self
+            .session
+            .context
+            .pool
+            .try_borrow()
+            .map_or_else(|_| String::new(), |pool| format!(" from {}", pool.address()));
         if self.op.writes {
-            self.fail(&format!("UNCERTAIN no answer{upstream} within {after:?}; the command may or may not have run"));
+            self.fail(&format!(
+                "UNCERTAIN no answer{upstream} within {after:?}; the command may or may not have run"
+            ));
         } else {
             self.fail(&format!("ERR nearhit: no answer{upstream} within {after:?}"));
         }
@@ -230,10 +260,10 @@ impl Waiter for Forwarded {
         self.session.wake();
     }
 
-    fn lost(mut self, loss: &Loss, sent: bool, partly: bool, now: Instant) {
+    fn lost(mut self, loss: &Loss, sent: bool, now: Instant) {
         self.apply(now);
         let text = loss_text(loss, sent, self.op.writes);
-        if partly && self.applied_partly() {
+        if self.partly {
             // Half a reply was passed on; nothing can follow it.
             self.session.core.borrow_mut().dead.get_or_insert(Disconnect::Upstream);
         } else if !self.late {
@@ -243,8 +273,41 @@ impl Waiter for Forwarded {
         self.release();
         if self.op.pinned {
             // Whatever state the connection had is gone; the client must know.
-            self.session.core.borrow_mut().closing.get_or_insert(Disconnect::Upstream);
+            self.session
+                .core
+                .borrow_mut()
+                .closing
+                .get_or_insert(Disconnect::Upstream);
         }
         self.session.wake();
+    }
+}
+
+/// What a client is told about a request that will not be answered. What may have changed data says so with a code of its
+/// own, because client libraries repeat requests that failed with the usual ones.
+pub(super) fn loss_text(loss: &Loss, sent: bool, writes: bool) -> String {
+    match loss {
+        Loss::Refused(text) => text.clone(),
+        Loss::Connect(why) => format!("ERR nearhit: {why}; the command was not sent"),
+        _ if !sent => format!("ERR nearhit: upstream connection lost before the command was sent: {loss}"),
+        _ if writes => {
+            format!("UNCERTAIN upstream connection lost after the command was sent; it may or may not have run: {loss}")
+        }
+        _ => format!("ERR nearhit: upstream connection lost before the reply came: {loss}"),
+    }
+}
+
+fn error_kind(frame: &[u8]) -> ErrorKind {
+    let code = frame
+        .get(1..)
+        .unwrap_or_default()
+        .split(|&byte| byte == b' ' || byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    match code {
+        b"NOAUTH" | b"NOPERM" | b"WRONGPASS" | b"DENIED" => ErrorKind::Denied,
+        b"MOVED" | b"ASK" | b"CLUSTERDOWN" => ErrorKind::Moved,
+        b"OOM" => ErrorKind::Oom,
+        _ => ErrorKind::Other,
     }
 }

@@ -41,7 +41,9 @@ impl Pipeline {
             self.void.clear();
             return write(&mut self.void);
         }
-        let Some(last) = self.slots.back_mut() else { return write(&mut self.out) };
+        let Some(last) = self.slots.back_mut() else {
+            return write(&mut self.out);
+        };
         let before = last.after.len();
         let written = write(&mut last.after);
         self.held += last.after.len() - before;
@@ -56,14 +58,19 @@ impl Pipeline {
     /// A reply will come later; gives its number.
     pub(super) fn pend(&mut self, muted: bool) -> u64 {
         let number = self.next();
-        self.slots.push_back(Slot { muted, ..Slot::default() });
+        self.slots.push_back(Slot {
+            muted,
+            ..Slot::default()
+        });
         number
     }
 
     /// Part of reply `number` arrived. A number whose reply was complete already is ignored: it was answered late.
     pub(super) fn append(&mut self, number: u64, part: &[u8]) {
         let Some(at) = self.at(number) else { return };
-        let Some(slot) = self.slots.get_mut(at).filter(|slot| !slot.muted && !slot.done) else { return };
+        let Some(slot) = self.slots.get_mut(at).filter(|slot| !slot.muted && !slot.done) else {
+            return;
+        };
         if at == 0 {
             self.out.extend_from_slice(part);
         } else {

@@ -20,8 +20,6 @@ pub(super) enum Replies {
     #[default]
     On,
     Off,
-    /// Off for the next command only.
-    Skip,
 }
 
 /// A read that waits for the tracked connection.
@@ -32,8 +30,6 @@ pub(super) struct Fetching {
     pub(super) started: Instant,
     /// The request, in case it must be asked over the home connection after all.
     pub(super) frame: Box<[u8]>,
-    /// Another session leads the fetch.
-    pub(super) joined: bool,
 }
 
 /// The state of one session. Only its worker's thread touches it, and no borrow of it lives across a call to the pool
@@ -43,6 +39,8 @@ pub(super) struct Core {
     pub(super) version: Version,
     pub(super) db: u32,
     pub(super) replies: Replies,
+    /// CLIENT REPLY SKIP was said: the next command is not heard.
+    pub(super) skip_next: bool,
     pub(super) pipeline: Pipeline,
     pub(super) causality: Causality,
     /// Requests on their way on the home connection.
@@ -96,7 +94,10 @@ impl Session {
     pub(super) fn enroll(context: &Rc<Context>, peer: Peer) -> Rc<Self> {
         let shared = &context.shared;
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let core = Core { db: shared.settings.db, ..Core::default() };
+        let core = Core {
+            db: shared.settings.db,
+            ..Core::default()
+        };
         shared.peers.insert(id, peer);
         context.enroll(|place, generation| Self {
             id,
@@ -138,7 +139,9 @@ impl Session {
     pub(super) fn fetched(&self, number: u64, delivery: &Delivery) {
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
-        let Some(fetching) = core.fetching.remove(&number) else { return };
+        let Some(fetching) = core.fetching.remove(&number) else {
+            return;
+        };
         match delivery {
             Delivery::Home => {
                 core.sent_home.push((number, fetching));
@@ -152,13 +155,20 @@ impl Session {
                         Ok(()) => &converted,
                         Err(error) => {
                             converted.clear();
-                            encode::error(&mut converted, format!("ERR nearhit: the reply cannot be written in RESP2: {error}").as_bytes());
+                            encode::error(
+                                &mut converted,
+                                format!("ERR nearhit: the reply cannot be written in RESP2: {error}").as_bytes(),
+                            );
                             &converted
                         }
                     },
                 };
                 core.pipeline.complete(number, bytes);
-                let outcome = if matches!(reply.first(), Some(b'-' | b'!')) { Outcome::Error } else { Outcome::Miss };
+                let outcome = if matches!(reply.first(), Some(b'-' | b'!')) {
+                    Outcome::Error
+                } else {
+                    Outcome::Miss
+                };
                 let took = time::now().since(fetching.started);
                 self.context.recorder.record(fetching.command, outcome, nanos(took));
             }

@@ -53,9 +53,8 @@ pub trait Waiter {
     fn part(&mut self, kind: u8, part: &[u8], first: bool, last: bool, now: Instant);
     /// No reply came within `after`. One may still come, and will be handed to this waiter.
     fn late(&mut self, after: Duration, now: Instant);
-    /// The connection is gone. `sent`: bytes of the request may have reached the server; `partly`: parts of the reply
-    /// were handed on already.
-    fn lost(self, loss: &Loss, sent: bool, partly: bool, now: Instant);
+    /// The connection is gone. `sent`: bytes of the request may have reached the server.
+    fn lost(self, loss: &Loss, sent: bool, now: Instant);
 }
 
 struct Waiting<W> {
@@ -257,9 +256,8 @@ impl<W: Waiter> Inner<W> {
         if let Some(ended) = self.ended.take() {
             ended(loss);
         }
-        for (index, waiting) in waiters.into_iter().enumerate() {
-            // Only the reply in front can have been handed on in part; the parts themselves know.
-            waiting.waiter.lost(loss, waiting.offset < written, index == 0, now);
+        for waiting in waiters {
+            waiting.waiter.lost(loss, waiting.offset < written, now);
         }
         *self.outlet.borrow_mut() = None;
     }

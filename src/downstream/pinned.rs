@@ -1,0 +1,344 @@
+//! A connection of the session's own: while it has one, every request goes there, in order, past the near-cache.
+//!
+//! ```text
+//! home ─ MULTI, WATCH, BLPOP, SUBSCRIBE, CLIENT TRACKING … (nothing on its way) → pinned
+//! pinned ─ nothing on its way, no transaction, nothing watched, subscribed or kept → home
+//! ```
+//! The session waits for its own requests before it changes connection in either direction, so that effects keep their
+//! order.
+
+use std::rc::Rc;
+
+use super::forward::{Forwarded, Op, Special, loss_text};
+use super::request::{Flow, Turn};
+use super::session::{Core, Session};
+use super::subscribe::{self, Subscriptions};
+use super::switch;
+use crate::coherence::Keys;
+use crate::command::{Command, Effect, Pin as Why};
+use crate::metrics::Outcome;
+use crate::resp::{Request, Version, encode};
+use crate::time::Instant;
+use crate::upstream::Connection;
+
+/// The session's own connection and what keeps it.
+pub(super) struct Pin {
+    pub(super) connection: Connection<Forwarded>,
+    /// As which it was handed out, and to which it may go back.
+    db: u32,
+    version: Version,
+    /// Requests on their way on it.
+    outstanding: usize,
+    /// Of these: may wait for as long as they like.
+    blocking: usize,
+    pub(super) transaction: Option<Transaction>,
+    watching: bool,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) monitoring: bool,
+    /// The session keeps it until it leaves or says RESET.
+    sticky: bool,
+    /// It is not in the state it was handed out in: nobody else may have it.
+    altered: bool,
+}
+
+/// What MULTI has queued, as far as the cache must know.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    /// Hashes of all keys that may be written.
+    keys: Vec<u64>,
+    /// A command is queued that flushes.
+    admin: bool,
+    /// A command is queued that changes what the connection is (SELECT, HELLO, SUBSCRIBE …).
+    alters: bool,
+}
+
+impl Pin {
+    /// Whether the session may go home.
+    pub(super) fn is_free(&self) -> bool {
+        self.outstanding == 0
+            && self.transaction.is_none()
+            && !self.watching
+            && !self.sticky
+            && !self.monitoring
+            && self.subscriptions.is_empty()
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.outstanding == 0
+    }
+
+    /// Whether it waits for something that may never come, or only listens: nobody needs to wait for it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.blocking > 0 || self.monitoring || !self.subscriptions.is_empty()
+    }
+
+    /// A request is over.
+    pub(super) fn returned(&mut self, special: &Special) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if matches!(special, Special::Blocking) {
+            self.blocking = self.blocking.saturating_sub(1);
+        }
+    }
+
+    /// It is in another database, or speaks another protocol, than it was handed out with.
+    pub(super) fn alter(&mut self) {
+        self.altered = true;
+    }
+}
+
+/// EXEC was answered.
+pub(super) fn executed(core: &mut Core, transaction: &Transaction) {
+    if let Some(pin) = core.pin.as_mut().filter(|_| transaction.alters) {
+        // Which database and protocol the connection has now is known to the server only; all stays there.
+        pin.sticky = true;
+        pin.altered = true;
+    }
+}
+
+/// A command succeeded that changes what the connection is.
+pub(super) fn keep(core: &mut Core) {
+    if let Some(pin) = &mut core.pin {
+        pin.sticky = true;
+    }
+}
+
+/// MONITOR succeeded.
+pub(super) fn monitoring(core: &mut Core) {
+    if let Some(pin) = &mut core.pin {
+        pin.monitoring = true;
+        pin.altered = true;
+    }
+}
+
+impl Turn<'_> {
+    /// Lets a connection of its own go that the session does not need any more.
+    pub(super) fn go_home(&mut self) {
+        if self.core.pin.as_ref().is_some_and(Pin::is_free)
+            && let Some(pin) = self.core.pin.take()
+        {
+            if pin.altered {
+                pin.connection.close();
+            } else {
+                self.context
+                    .pool
+                    .borrow_mut()
+                    .release(pin.connection, pin.db, pin.version);
+            }
+            self.context.shared.metrics.clients_pinned.dec();
+        }
+    }
+
+    /// Gives the session a connection of its own. `Err`: the flow to go on with instead.
+    pub(super) fn pin(&mut self, command: u16) -> Result<(), Flow> {
+        if self.core.pin.is_some() {
+            return Ok(());
+        }
+        if !self.core.is_quiet() {
+            return Err(Flow::Hold);
+        }
+        let (db, version) = (self.core.db, self.core.version);
+        let connection = self.context.pool.borrow_mut().pinned(db, version);
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(loss) => {
+                self.refuse(command, &loss_text(&loss, false, false));
+                return Err(Flow::Next);
+            }
+        };
+        let session = Rc::downgrade(self.session);
+        connection.set_outlet(Some(Rc::new(move |frame: &[u8], _now: Instant| {
+            if let Some(session) = session.upgrade() {
+                session.pushed(frame);
+            }
+        })));
+        self.core.pin = Some(Pin {
+            connection,
+            db,
+            version,
+            outstanding: 0,
+            blocking: 0,
+            transaction: None,
+            watching: false,
+            subscriptions: Subscriptions::default(),
+            monitoring: false,
+            sticky: false,
+            altered: false,
+        });
+        self.context.shared.metrics.clients_pinned.inc();
+        Ok(())
+    }
+
+    /// Sends a request over the session's own connection. The caller has made sure that there is one.
+    pub(super) fn send_pinned(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        let arity_fits = command.check_arity(request);
+        self.collect_keys(command, request);
+        let Some(pin) = &mut self.core.pin else {
+            return Flow::Next;
+        };
+        let name = command.name();
+        let queued =
+            pin.transaction.is_some() && !matches!(name, "exec" | "discard" | "multi" | "watch" | "reset" | "quit");
+        let mut op = Op {
+            command: command.id().number(),
+            keys: Keys::None,
+            effect: Effect::None,
+            writes: false,
+            pinned: true,
+            special: Special::No,
+            started: self.now,
+            outcome: Outcome::Bypass,
+        };
+        if queued {
+            if let Some(transaction) = &mut pin.transaction {
+                queue(transaction, command, &self.core.keys);
+            }
+        } else if arity_fits {
+            op.keys = Keys::from(self.core.keys.as_slice());
+            op.effect = command.effect;
+            op.writes = super::request::may_write(command);
+            op.special = pin.begin(command, request, self.now, &mut op.keys, &mut op.effect);
+            op.writes |= matches!(op.special, Special::Exec(_));
+        }
+        if op.writes {
+            op.outcome = Outcome::Write;
+        }
+        self.before_sending(&op);
+        self.send_on_pin(Some(op), request.frame());
+        Flow::Next
+    }
+
+    /// Sends a frame over the session's own connection; `None`: nobody hears the reply.
+    pub(super) fn send_on_pin(&mut self, op: Option<Op>, frame: &[u8]) {
+        let muted = self.muted;
+        let Some(pin) = &mut self.core.pin else { return };
+        let number = op.is_some().then(|| self.core.pipeline.pend(muted));
+        let op = op.unwrap_or_else(|| Op {
+            command: crate::metrics::OTHER,
+            keys: Keys::None,
+            effect: Effect::None,
+            writes: false,
+            pinned: true,
+            special: Special::Discard,
+            started: self.now,
+            outcome: Outcome::Local,
+        });
+        pin.outstanding += 1;
+        pin.blocking += usize::from(matches!(op.special, Special::Blocking));
+        // A connection that waits for an element may wait for ever, and so may what stands behind it.
+        let limit = self
+            .context
+            .shared
+            .settings
+            .command_timeout
+            .filter(|_| pin.blocking == 0);
+        let connection = pin.connection.clone();
+        let waiter = Forwarded::new(self.session, number, op);
+        if let Err((waiter, loss)) = connection.send(frame, waiter, limit, self.now) {
+            self.lost.push((waiter, loss));
+        }
+    }
+}
+
+impl Pin {
+    /// What this command does to the connection, and so what its reply means.
+    fn begin(
+        &mut self,
+        command: &Command,
+        request: &Request<'_>,
+        now: Instant,
+        keys: &mut Keys,
+        effect: &mut Effect,
+    ) -> Special {
+        let _ = now;
+        match command.name() {
+            "multi" => {
+                self.transaction.get_or_insert_default();
+                Special::No
+            }
+            "exec" | "discard" => {
+                let Some(transaction) = self.transaction.take() else {
+                    return Special::No;
+                };
+                self.watching = false;
+                if command.name() == "discard" {
+                    return Special::No;
+                }
+                *keys = Keys::from(transaction.keys.as_slice());
+                *effect = if transaction.admin {
+                    Effect::Admin
+                } else {
+                    Effect::Unknown
+                };
+                Special::Exec(transaction)
+            }
+            "watch" => {
+                self.watching = true;
+                Special::No
+            }
+            "unwatch" => {
+                self.watching = false;
+                Special::No
+            }
+            "select" => switch::database(request).map_or(Special::No, Special::Select),
+            "hello" => switch::pinned_hello(request),
+            "monitor" => Special::Monitor,
+            _ if command.is_blocking_call(request) => Special::Blocking,
+            _ => match command.place(request) {
+                crate::command::Place::Pinned(Why::Subscribe) => {
+                    Special::Subscribe(subscribe::Expected::of(command, request))
+                }
+                crate::command::Place::Pinned(Why::Sticky) => {
+                    self.altered = true;
+                    Special::Keep
+                }
+                crate::command::Place::Local if command.name() == "auth" => {
+                    self.altered = true;
+                    Special::Keep
+                }
+                _ => Special::No,
+            },
+        }
+    }
+}
+
+fn queue(transaction: &mut Transaction, command: &Command, keys: &[u64]) {
+    use crate::command::Place;
+    match command.effect {
+        Effect::Write | Effect::Unknown => transaction.keys.extend_from_slice(keys),
+        Effect::Admin => transaction.admin = true,
+        Effect::Read | Effect::None | Effect::KeylessRead => {}
+    }
+    let alters = match command.place {
+        Place::Pinned(Why::Transaction | Why::Blocking) | Place::Shared | Place::Refused => command.name() == "select",
+        Place::Pinned(_) | Place::Local => true,
+    };
+    transaction.alters |= alters;
+}
+
+impl Session {
+    /// A frame came that answers nobody.
+    pub(super) fn pushed(&self, frame: &[u8]) {
+        self.core.borrow_mut().pipeline.push(frame);
+        self.wake();
+    }
+}
+
+impl Turn<'_> {
+    /// An unknown command was queued: EXEC may do anything.
+    pub(super) fn queue_unknown(&mut self) {
+        if let Some(transaction) = self.core.pin.as_mut().and_then(|pin| pin.transaction.as_mut()) {
+            transaction.admin = true;
+            transaction.alters = true;
+        }
+    }
+
+    /// Answers with an error of our own.
+    pub(super) fn refuse(&mut self, command: u16, text: &str) {
+        let muted = self.muted;
+        self.core
+            .pipeline
+            .ready(muted, |out| encode::error(out, text.as_bytes()));
+        self.core.answer(command, Outcome::Error);
+    }
+}

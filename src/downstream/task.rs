@@ -1,0 +1,261 @@
+//! A session's task: read once, handle every request that is whole, write once.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Task, Poll};
+
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use super::context::{Context, Peer};
+use super::request::{Flow, Turn};
+use super::session::{Session, nanos};
+use super::socket::Socket;
+use crate::metrics::{Direction, Disconnect};
+use crate::resp::{RequestLimits, RequestScan, RequestScanner, encode};
+use crate::time::{self, Instant};
+use crate::upstream::Waiter;
+
+/// Room for one read; Redis reads 16 KiB, large pipelines gain from more.
+const READ: usize = 64 * 1024;
+/// Unhandled bytes up to which a session that holds its requests goes on reading, so that it notices a client that left.
+const HELD: usize = 64 * 1024;
+/// An output buffer that grew beyond this is given back when it is empty.
+const KEEP: usize = 16 * 1024;
+
+/// Serves one client until it leaves.
+pub async fn serve(context: Rc<Context>, socket: Socket, peer: Peer) {
+    let metrics = &context.shared.metrics;
+    metrics.clients_connected.inc();
+    metrics.client_connections.inc();
+    let session = Session::enroll(&context, peer);
+    let limits = &context.shared.settings.limits;
+    let scanner = RequestScanner::new(RequestLimits {
+        max_args: limits.max_args,
+        max_bulk: limits.max_bulk.as_usize(),
+        max_inline: limits.max_inline.as_usize(),
+    });
+    let mut io = Io {
+        socket,
+        scanner,
+        input: Vec::new(),
+        start: 0,
+        state: State::Hungry,
+        eof: false,
+        arrived: time::now(),
+    };
+    let why = poll_fn(|task| poll(&session, &mut io, task)).await;
+    session.leave();
+    metrics.clients_connected.dec();
+    metrics.client_disconnects.inc(why);
+}
+
+/// What the task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// More bytes.
+    Hungry,
+    /// What the session has on its way.
+    Holding,
+}
+
+struct Io {
+    socket: Socket,
+    scanner: RequestScanner,
+    /// Bytes that are not handled yet begin at `start`.
+    input: Vec<u8>,
+    start: usize,
+    state: State,
+    /// The client will send nothing more.
+    eof: bool,
+    /// When the newest bytes were read.
+    arrived: Instant,
+}
+
+fn poll(session: &Rc<Session>, io: &mut Io, task: &mut Task<'_>) -> Poll<Disconnect> {
+    session.task.set(Some(task.waker().clone()));
+    loop {
+        if let Err(why) = handle(session, io) {
+            return Poll::Ready(why);
+        }
+        match write(session, io, task) {
+            Poll::Ready(Err(why)) => return Poll::Ready(why),
+            Poll::Ready(Ok(true)) if io.state == State::Holding => continue,
+            Poll::Ready(Ok(_)) | Poll::Pending => {}
+        }
+        if let Some(why) = finished(session, io) {
+            return Poll::Ready(why);
+        }
+        if io.eof || !may_read(session, io) {
+            return Poll::Pending;
+        }
+        match read(session, io, task) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(why)) => return Poll::Ready(why),
+            Poll::Pending => {
+                if session.context.draining.get() && is_idle(session) {
+                    return Poll::Ready(Disconnect::Drain);
+                }
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// Whether the session is over.
+fn finished(session: &Session, io: &Io) -> Option<Disconnect> {
+    let core = session.core.borrow();
+    if let Some(why) = core.dead {
+        return Some(why);
+    }
+    let waiting = core.pin.as_ref().is_some_and(super::pinned::Pin::is_waiting);
+    if (io.eof || session.context.draining.get()) && waiting {
+        // Nothing may be taken from a list, and nothing be listened to, for a client that left.
+        return Some(if io.eof { Disconnect::Eof } else { Disconnect::Drain });
+    }
+    let answered = core.pipeline.pending() == 0 && core.pipeline.out.is_empty();
+    match core.closing {
+        Some(why) if answered => Some(why),
+        None if io.eof && answered && io.state == State::Hungry => Some(Disconnect::Eof),
+        _ => None,
+    }
+}
+
+fn is_idle(session: &Session) -> bool {
+    let core = session.core.borrow();
+    core.pipeline.pending() == 0 && core.pipeline.out.is_empty()
+}
+
+fn may_read(session: &Session, io: &Io) -> bool {
+    let core = session.core.borrow();
+    core.closing.is_none()
+        && match io.state {
+            State::Hungry => true,
+            State::Holding => io.input.len() - io.start < HELD,
+        }
+}
+
+fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), Disconnect>> {
+    let mut scratch = session.context.scratch.borrow_mut();
+    scratch.clear();
+    scratch.reserve(READ);
+    let count = match std::pin::pin!(io.socket.read_buf(&mut *scratch)).poll(task) {
+        Poll::Pending => return Poll::Pending,
+        Poll::Ready(Err(_)) => return Poll::Ready(Err(Disconnect::Io)),
+        Poll::Ready(Ok(0)) => {
+            io.eof = true;
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(Ok(count)) => count,
+    };
+    session.context.recorder.client_bytes.add(Direction::In, count as u64);
+    io.arrived = time::now();
+    if io.start > 0 && io.start >= io.input.len() / 2 {
+        io.input.drain(..io.start);
+        io.start = 0;
+    }
+    io.input.extend_from_slice(&scratch);
+    if io.input.len() - io.start > session.context.shared.settings.limits.client_query_buffer.as_usize() {
+        return Poll::Ready(Err(Disconnect::Limit));
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Handles every request that is whole, until one must wait.
+fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
+    let table = session.context.shared.table.load();
+    let mut core = session.core.borrow_mut();
+    let mut turn = Turn::new(session, &mut core, &table);
+    turn.send_refused_fetches();
+    let outcome = requests(&mut turn, io);
+    let (lost, now) = (std::mem::take(&mut turn.lost), turn.now);
+    drop(core);
+    for (waiter, loss) in lost {
+        waiter.lost(&loss, false, now);
+    }
+    if io.start == io.input.len() {
+        // An idle session holds no buffer.
+        io.input = Vec::new();
+        io.start = 0;
+    }
+    outcome
+}
+
+fn requests(turn: &mut Turn<'_>, io: &mut Io) -> Result<(), Disconnect> {
+    let limits = &turn.context.shared.settings.limits;
+    let (most_bytes, most_pending) = (limits.client_output_buffer.as_usize(), limits.pipeline_depth);
+    io.state = State::Hungry;
+    while turn.core.closing.is_none() {
+        if turn.core.pipeline.bytes() >= most_bytes || turn.core.pipeline.pending() >= most_pending {
+            io.state = State::Holding;
+            return Ok(());
+        }
+        let bytes = io.input.get(io.start..).unwrap_or_default();
+        let consumed = match io.scanner.scan(bytes) {
+            Ok(RequestScan::Incomplete) => return Ok(()),
+            Ok(RequestScan::Skip { consumed }) => consumed,
+            Ok(RequestScan::Complete { consumed }) => match turn.handle(&io.scanner.request(bytes)) {
+                Flow::Next => consumed,
+                Flow::Hold => {
+                    io.scanner.reset();
+                    io.state = State::Holding;
+                    return Ok(());
+                }
+                Flow::Close => return Err(Disconnect::Protocol),
+            },
+            Err(error) => {
+                // What came before it is answered first, then the error, then nothing more.
+                let mut text = b"ERR ".to_vec();
+                text.extend_from_slice(&error.reply());
+                turn.core.pipeline.ready(false, |out| encode::error(out, &text));
+                turn.core.closing = Some(Disconnect::Protocol);
+                return Ok(());
+            }
+        };
+        io.start += consumed;
+    }
+    Ok(())
+}
+
+/// Writes what is ready; true: something was written, so that a session that held back may go on.
+fn write(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<bool, Disconnect>> {
+    let mut core = session.core.borrow_mut();
+    let core = &mut *core;
+    let mut written = 0;
+    let mut blocked = false;
+    while let Some(rest @ [_, ..]) = core.pipeline.out.get(written..) {
+        match Pin::new(&mut io.socket).poll_write(task, rest) {
+            Poll::Pending => {
+                blocked = true;
+                break;
+            }
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Disconnect::Io)),
+            Poll::Ready(Ok(count)) => written += count,
+        }
+    }
+    if written > 0 {
+        session
+            .context
+            .recorder
+            .client_bytes
+            .add(Direction::Out, written as u64);
+    }
+    if blocked {
+        core.pipeline.out.drain(..written);
+    } else if core.pipeline.out.capacity() > KEEP {
+        core.pipeline.out = Vec::new();
+    } else {
+        core.pipeline.out.clear();
+    }
+    if !core.answered.is_empty() {
+        let took = nanos(time::now().since(io.arrived));
+        for (command, outcome, count) in core.answered.drain(..) {
+            session.context.recorder.record_n(command, outcome, took, count);
+        }
+    }
+    if blocked {
+        Poll::Pending
+    } else {
+        Poll::Ready(Ok(written > 0))
+    }
+}
