@@ -17,7 +17,11 @@ pub mod config;
 pub mod downstream;
 pub mod error;
 pub mod metrics;
+pub mod proxy;
 pub mod resp;
 pub mod time;
 pub mod tracking;
 pub mod upstream;
+
+pub use config::Policy;
+pub use proxy::Proxy;

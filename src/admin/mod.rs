@@ -4,3 +4,6 @@
 //! shows no key.
 
 pub mod http;
+
+mod wip;
+pub use wip::*;

@@ -14,12 +14,13 @@ mod guide;
 mod servers;
 mod watchdog;
 
-use nearhit::error::{Error, Kind, Side};
+use nearhit::error::{Error, Kind};
 use servers::Servers;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What `nearhit sandbox` can be told.
@@ -76,6 +77,9 @@ impl From<Error> for Failure {
         Self::new(status, error.to_string())
     }
 }
+
+/// How long clients may finish what they started when the sandbox ends.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs the sandbox until a signal comes or something fails.
 pub(crate) fn run(args: SandboxOptions) -> ExitCode {
@@ -142,8 +146,22 @@ struct RunningProxy {
 
 /// Starts the proxy in front of `upstream`.
 async fn start_proxy(upstream: &str, listen: SocketAddr, metrics: SocketAddr) -> nearhit::error::Result<RunningProxy> {
-    let what = format!("start a proxy in front of {upstream} on {listen} with metrics on {metrics}: not in this build");
-    Err(Error::new(Side::Internal, Kind::Invalid, what))
+    let proxy = nearhit::Proxy::builder()
+        .upstream(upstream)
+        .listen(&listen.to_string())
+        .metrics(metrics)
+        .process_metrics(true)
+        .start()
+        .await?;
+    let bound = proxy.listening().iter().find_map(|listen| match listen {
+        nearhit::config::Listen::Tcp(addr) => Some(*addr),
+        nearhit::config::Listen::Unix { .. } => None,
+    });
+    Ok(RunningProxy {
+        listen: bound.unwrap_or(listen),
+        metrics: proxy.metrics_addr().unwrap_or(metrics),
+        stop: Box::pin(proxy.shutdown(DRAIN)),
+    })
 }
 
 fn must_be_free(addr: SocketAddr) -> Result<(), Failure> {

@@ -5,10 +5,10 @@
 //!     └─signal→ exit 0                             └─second signal→ exit 143, 130
 //! ```
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
+use nearhit::Proxy;
 use nearhit::config::{Config, InvalidationMode};
 use nearhit::error::{Error, Kind, Side};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,18 +49,18 @@ async fn serve(config: Config) -> Result<u8, Error> {
     // Before anything is started: a signal that comes early is not lost.
     let mut signals = Signals::install()?;
     let drain_timeout = config.server.drain_timeout;
-    let running = tokio::select! {
+    let proxy = tokio::select! {
         biased; // a signal that is already here wins over a start that is just done
         _ = signals.next() => return Ok(0),
-        running = start_proxy(config.clone()) => running?,
+        proxy = Proxy::builder().config(config.clone()).process_metrics(true).start() => proxy?,
     };
-    announce(&config);
+    announce(&config, &proxy);
     signals.next().await;
     tracing::info!(drain_timeout = ?drain_timeout, "draining");
     tokio::select! {
         biased; // whoever asks twice does not want to wait, not even for what is just done
         code = signals.next() => Ok(code),
-        () = stop_proxy(running, drain_timeout) => Ok(0),
+        () = proxy.shutdown(drain_timeout) => Ok(0),
     }
 }
 
@@ -92,45 +92,19 @@ fn internal(attempt: &str, error: io::Error) -> Error {
     Error::new(Side::Internal, Kind::Io, attempt).with_source(error)
 }
 
-/// What [`start_proxy`] gives and [`stop_proxy`] takes.
-#[derive(Debug)]
-struct Running;
-
-#[expect(clippy::unused_async, reason = "starting the proxy connects and binds")]
-async fn start_proxy(_config: Config) -> Result<Running, Error> {
-    Err(Error::new(
-        Side::Internal,
-        Kind::Invalid,
-        "start the proxy: not built yet",
-    ))
-}
-
-#[expect(clippy::unused_async, reason = "draining waits for clients")]
-async fn stop_proxy(_running: Running, _drain_timeout: Duration) {}
-
-/// Says what runs: a few lines on a terminal, one log line otherwise.
-fn announce(config: &Config) {
-    let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
+/// Says what runs and where, once clients can connect: one line for people, one log line for machines.
+fn announce(config: &Config, proxy: &Proxy) {
+    let listen: Vec<String> = proxy.listening().iter().map(ToString::to_string).collect();
     let (listen, upstream, cache) = (listen.join(", "), config.upstream.url.to_string(), cache_mode(config));
     let threads = config.server.worker_count();
-    let metrics = config
-        .metrics
-        .listen
-        .map_or("off".to_owned(), |at| format!("http://{at}{}", config.metrics.path));
+    let metrics = proxy.metrics_addr().map_or("off".to_owned(), |at| at.to_string());
     let version = env!("CARGO_PKG_VERSION");
-    if io::stderr().is_terminal() {
-        eprintln!("nearhit {version}");
-        for (what, value) in [
-            ("listen", &listen),
-            ("upstream", &upstream),
-            ("cache", &cache),
-            ("metrics", &metrics),
-        ] {
-            eprintln!("  {what:<9} {value}");
-        }
-        eprintln!("  {:<9} {threads}", "threads");
+    if logging::is_text(&config.log) {
+        eprintln!(
+            "nearhit ready: listen {listen}, metrics {metrics}, upstream {upstream}, cache {cache}, threads {threads}, version {version}"
+        );
     } else {
-        tracing::info!(version, listen, upstream, cache, metrics, threads, "serving");
+        tracing::info!(version, listen, upstream, cache, metrics, threads, "nearhit ready");
     }
 }
 

@@ -44,6 +44,8 @@ impl Nearhit {
                 "127.0.0.1:0",
                 "--metrics.listen",
                 "127.0.0.1:0",
+                "--log.format",
+                "text",
             ])
             .args(args);
         Self::start(command)

@@ -1,0 +1,207 @@
+//! The control thread: accepts clients, serves metrics and probes, and does what must be done every now and then.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use super::learn;
+use super::listen::Bound;
+use super::worker::{Handle, Incoming};
+use crate::admin::{Prober, http};
+use crate::downstream::{Peer, Shared};
+use crate::error::{Error, Kind, Result, Side};
+use crate::metrics::Disconnect;
+use crate::time;
+use crate::upstream::{Gauges, Handshake};
+
+/// What the control thread needs.
+pub(super) struct Control {
+    pub(super) shared: Arc<Shared>,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) workers: Handle,
+    pub(super) handshake: Handshake,
+    pub(super) clients: Vec<Bound>,
+    pub(super) metrics: Option<std::net::TcpListener>,
+    pub(super) metrics_path: String,
+    pub(super) keepalive: Duration,
+    pub(super) max_clients: usize,
+}
+
+/// How far the proxy is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// No new clients.
+    Draining,
+    Stopped,
+}
+
+/// A handle on the control thread.
+#[derive(Debug)]
+pub(super) struct Running {
+    phase: watch::Sender<Phase>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Accepts no more clients; metrics and probes go on.
+    pub(super) fn drain(&self) {
+        self.phase.send_replace(Phase::Draining);
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&mut self) {
+        self.phase.send_replace(Phase::Stopped);
+        if let Some(thread) = self.thread.take() {
+            let _panicked_and_logged = thread.join();
+        }
+    }
+}
+
+/// Starts the thread.
+pub(super) fn start(control: Control) -> Result<Running> {
+    let fail = |error: io::Error| Error::new(Side::Internal, Kind::Io, "start the control thread").with_source(error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+    let (phase, watcher) = watch::channel(Phase::Serving);
+    let thread = std::thread::Builder::new()
+        .name("nearhit-control".into())
+        .spawn(move || runtime.block_on(control.run(watcher)))
+        .map_err(fail)?;
+    Ok(Running { phase, thread: Some(thread) })
+}
+
+impl Control {
+    async fn run(self, mut phase: watch::Receiver<Phase>) {
+        let Self { shared, gauges, workers, handshake, clients, metrics, metrics_path, keepalive, max_clients } = self;
+        let door = Door { shared: Arc::clone(&shared), workers: workers.clone(), keepalive, max_clients };
+        let mut accepting = tokio::task::JoinSet::new();
+        for bound in clients {
+            accepting.spawn(door.clone().accept(bound));
+        }
+        let mut others = tokio::task::JoinSet::new();
+        if let Some(listener) = metrics.and_then(|listener| TcpListener::from_std(listener).ok()) {
+            let prober = Prober::new(Arc::clone(&shared), gauges, workers.heartbeats.clone());
+            others.spawn(http::serve(listener, metrics_path, Arc::new(prober)));
+        }
+        others.spawn(learn::keep_learning(Arc::clone(&shared), handshake));
+        others.spawn(upkeep(Arc::clone(&shared)));
+        shared.metrics.ready.set_bool(true);
+        drop(phase.wait_for(|phase| *phase != Phase::Serving).await);
+        shared.metrics.ready.set_bool(false);
+        shared.metrics.draining.set_bool(true);
+        // Closes the listeners: whoever connects now is refused by the kernel.
+        accepting.shutdown().await;
+        drop(phase.wait_for(|phase| *phase == Phase::Stopped).await);
+        others.shutdown().await;
+    }
+}
+
+async fn upkeep(shared: Arc<Shared>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let now = time::now();
+        if shared.settings.caching {
+            shared.cache.sweep(now);
+        }
+        shared.metrics.tick(now);
+    }
+}
+
+/// Lets clients in.
+#[derive(Clone)]
+struct Door {
+    shared: Arc<Shared>,
+    workers: Handle,
+    keepalive: Duration,
+    max_clients: usize,
+}
+
+impl Door {
+    async fn accept(self, bound: Bound) {
+        let listening = bound.address().to_string();
+        let accepted = match &bound {
+            Bound::Tcp(listener) => match listener.try_clone().and_then(TcpListener::from_std) {
+                Ok(listener) => self.accept_tcp(listener).await,
+                Err(error) => error,
+            },
+            Bound::Unix(listener, _) => match listener.try_clone().and_then(UnixListener::from_std) {
+                Ok(listener) => self.accept_unix(listener, &listening).await,
+                Err(error) => error,
+            },
+        };
+        tracing::error!(listening, error = %accepted, "clients can no longer connect here");
+    }
+
+    /// Accepts until the listener fails for good.
+    async fn accept_tcp(&self, listener: TcpListener) -> io::Error {
+        loop {
+            match listener.accept().await {
+                Ok((stream, addr)) => {
+                    let peer = Peer { addr: addr.to_string(), laddr: stream.local_addr().map(|addr| addr.to_string()).unwrap_or_default(), ..peer() };
+                    if self.is_full() {
+                        refuse(stream).await;
+                        self.shared.metrics.client_disconnects.inc(Disconnect::Limit);
+                        continue;
+                    }
+                    let _best_effort = stream.set_nodelay(true);
+                    if !self.keepalive.is_zero() {
+                        let keepalive = socket2::TcpKeepalive::new().with_time(self.keepalive);
+                        let _best_effort = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+                    }
+                    match stream.into_std() {
+                        Ok(stream) => self.workers.assign(Incoming::Tcp(stream), peer),
+                        Err(error) => tracing::warn!(%error, "a client's socket could not be handed to a worker"),
+                    }
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    }
+
+    async fn accept_unix(&self, listener: UnixListener, listening: &str) -> io::Error {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let peer = Peer { addr: format!("{listening}:0"), laddr: listening.to_owned(), ..peer() };
+                    if self.is_full() {
+                        refuse(stream).await;
+                        self.shared.metrics.client_disconnects.inc(Disconnect::Limit);
+                        continue;
+                    }
+                    match stream.into_std() {
+                        Ok(stream) => self.workers.assign(Incoming::Unix(stream), peer),
+                        Err(error) => tracing::warn!(%error, "a client's socket could not be handed to a worker"),
+                    }
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.workers.clients() >= self.max_clients
+    }
+}
+
+fn peer() -> Peer {
+    Peer { resp: 2, since: time::now(), ..Peer::default() }
+}
+
+/// In Redis' words.
+async fn refuse(mut stream: impl tokio::io::AsyncWrite + Unpin) {
+    let _client_may_be_gone = stream.write_all(b"-ERR max number of clients reached\r\n").await;
+}
+
+/// A client that gave up before it was accepted is nothing; no file descriptors left is a reason to wait for some.
+async fn pause_after(error: &io::Error) {
+    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) {
+        return;
+    }
+    tracing::warn!(%error, "accepting clients is paused for a second");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}

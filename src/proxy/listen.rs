@@ -1,0 +1,91 @@
+//! Listeners: bound before any thread starts, so that a busy port is an error of `start`.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::{Listen, Server};
+use crate::error::{Error, Kind, Result, Side};
+
+/// A listener for clients.
+pub(super) enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Bound {
+    /// Where it listens, with the port it really has.
+    pub(super) fn address(&self) -> Listen {
+        match self {
+            Self::Tcp(listener) => Listen::Tcp(listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))),
+            Self::Unix(_, path) => Listen::Unix { path: path.clone(), mode: None },
+        }
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Nobody listens there any more.
+            let _gone_already = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Binds every address of the configuration.
+pub(super) fn bind_all(server: &Server) -> Result<Vec<Bound>> {
+    server
+        .listen
+        .iter()
+        .map(|listen| match listen {
+            Listen::Tcp(address) => bind_tcp(*address, server.tcp_backlog).map(Bound::Tcp),
+            Listen::Unix { path, mode } => {
+                let bound = bind_unix(path, *mode).map_err(|error| failed(&format!("unix://{}", path.display()), error))?;
+                Ok(Bound::Unix(bound, path.clone()))
+            }
+        })
+        .collect()
+}
+
+/// Binds a TCP address.
+pub(super) fn bind_tcp(address: SocketAddr, backlog: u32) -> Result<TcpListener> {
+    let bind = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // A restart must not wait for connections of the process before to time out.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error| failed(&address.to_string(), error))
+}
+
+/// Binds a Unix socket: made in a directory only we can enter, given its mode, then moved to its place, so that nobody
+/// can connect in between. A socket nobody listens on any more is replaced.
+fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
+    if path.exists() {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        std::fs::remove_file(path)?;
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let private = tempfile::Builder::new().prefix(".nearhit-").tempdir_in(parent)?;
+    let made = private.path().join("socket");
+    let listener = UnixListener::bind(&made)?;
+    if let Some(mode) = mode {
+        std::fs::set_permissions(&made, std::fs::Permissions::from_mode(mode))?;
+    }
+    std::fs::rename(&made, path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn failed(address: &str, error: io::Error) -> Error {
+    Error::new(Side::Config, Kind::Bind, format!("listen on {address}")).with_source(error)
+}
