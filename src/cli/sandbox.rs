@@ -231,6 +231,7 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nearhit::error::Side;
 
     #[test]
     fn a_taken_address_is_one_clear_line_and_status_73() {
