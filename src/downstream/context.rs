@@ -70,6 +70,8 @@ pub struct Settings {
     pub caching: bool,
     /// The database clients start in.
     pub db: u32,
+    /// The server's address, for errors.
+    pub upstream: String,
     /// What nearhit authenticates with; a client that says the same shares its connections and its cache.
     pub credentials: Option<Credentials>,
     /// Append `# Proxy` to INFO.

@@ -238,18 +238,13 @@ impl Waiter for Forwarded {
 
     fn late(&mut self, after: Duration, _now: Instant) {
         self.late = true;
-        let upstream = self
-            .session
-            .context
-            .pool
-            .try_borrow()
-            .map_or_else(|_| String::new(), |pool| format!(" from {}", pool.address()));
+        let upstream = &self.session.context.shared.settings.upstream;
         if self.op.writes {
             self.fail(&format!(
-                "UNCERTAIN no answer{upstream} within {after:?}; the command may or may not have run"
+                "UNCERTAIN no answer from {upstream} within {after:?}; the command may or may not have run"
             ));
         } else {
-            self.fail(&format!("ERR nearhit: no answer{upstream} within {after:?}"));
+            self.fail(&format!("ERR nearhit: no answer from {upstream} within {after:?}"));
         }
         self.count_error(ErrorKind::Timeout);
         let mut core = self.session.core.borrow_mut();

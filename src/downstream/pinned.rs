@@ -197,7 +197,7 @@ impl Turn<'_> {
             op.keys = Keys::from(self.core.keys.as_slice());
             op.effect = command.effect;
             op.writes = super::request::may_write(command);
-            op.special = pin.begin(command, request, self.now, &mut op.keys, &mut op.effect);
+            op.special = pin.begin(command, request, self.core.version, &mut op.keys, &mut op.effect);
             op.writes |= matches!(op.special, Special::Exec(_));
         }
         if op.writes {
@@ -246,11 +246,10 @@ impl Pin {
         &mut self,
         command: &Command,
         request: &Request<'_>,
-        now: Instant,
+        version: Version,
         keys: &mut Keys,
         effect: &mut Effect,
     ) -> Special {
-        let _ = now;
         match command.name() {
             "multi" => {
                 self.transaction.get_or_insert_default();
@@ -281,7 +280,7 @@ impl Pin {
                 Special::No
             }
             "select" => switch::database(request).map_or(Special::No, Special::Select),
-            "hello" => switch::pinned_hello(request),
+            "hello" => switch::pinned_hello(request, version),
             "monitor" => Special::Monitor,
             _ if command.is_blocking_call(request) => Special::Blocking,
             _ => match command.place(request) {
@@ -325,10 +324,9 @@ impl Session {
 }
 
 impl Turn<'_> {
-    /// An unknown command was queued: EXEC may do anything.
+    /// An unknown command was queued: after EXEC nothing is known about the connection.
     pub(super) fn queue_unknown(&mut self) {
         if let Some(transaction) = self.core.pin.as_mut().and_then(|pin| pin.transaction.as_mut()) {
-            transaction.admin = true;
             transaction.alters = true;
         }
     }

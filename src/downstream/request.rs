@@ -52,14 +52,14 @@ pub(super) fn may_write(command: &Command) -> bool {
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(session: &'a Rc<Session>, core: &'a mut Core, table: &'a CommandTable) -> Self {
+    pub(super) fn new(session: &'a Rc<Session>, core: &'a mut Core, table: &'a CommandTable, now: Instant) -> Self {
         let context = &session.context;
         Self {
             session,
             core,
             context,
             table,
-            now: time::now(),
+            now,
             sight: None,
             muted: false,
             lost: Vec::new(),
@@ -90,8 +90,10 @@ impl<'a> Turn<'a> {
 
     fn known(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         if let Some(pin) = &self.core.pin {
-            let queued = pin.transaction.is_some();
-            return self.while_pinned(command, request, queued);
+            // What Redis must judge by its own state is left to Redis.
+            let judged =
+                pin.transaction.is_some() || (self.core.version == Version::V2 && !pin.subscriptions.is_empty());
+            return self.while_pinned(command, request, judged);
         }
         match command.place(request) {
             Place::Shared => self.shared(command, request),
@@ -123,11 +125,11 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn while_pinned(&mut self, command: &Command, request: &Request<'_>, queued: bool) -> Flow {
+    fn while_pinned(&mut self, command: &Command, request: &Request<'_>, judged: bool) -> Flow {
         let answered_here = match command.name() {
             "quit" | "reset" => true,
             "hello" | "auth" | "select" => false,
-            _ => command.place(request) == Place::Local && !queued,
+            _ => command.place(request) == Place::Local && !judged,
         };
         if answered_here {
             return self.local(command, request);
@@ -164,8 +166,7 @@ impl<'a> Turn<'a> {
         let op = Op {
             command: OTHER,
             keys: Keys::None,
-            // Within MULTI nothing is known of it either, until EXEC.
-            effect: Effect::Admin,
+            effect: Effect::Unknown,
             writes: true,
             pinned: true,
             special: if queued { Special::No } else { Special::Keep },

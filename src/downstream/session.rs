@@ -99,6 +99,8 @@ impl Session {
             ..Core::default()
         };
         shared.peers.insert(id, peer);
+        shared.metrics.clients_connected.inc();
+        shared.metrics.client_connections.inc();
         context.enroll(|place, generation| Self {
             id,
             place,
@@ -116,10 +118,12 @@ impl Session {
         core.dead.get_or_insert(Disconnect::Eof);
         if let Some(pin) = core.pin.take() {
             pin.connection.close();
+            self.context.shared.metrics.clients_pinned.dec();
         }
         drop(core);
         self.context.dismiss(self.place);
         self.context.shared.peers.remove(&self.id);
+        self.context.shared.metrics.clients_connected.dec();
     }
 
     /// Lets the session's task look again.

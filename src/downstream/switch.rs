@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::forward::{Op, Special};
 use super::identity;
+use super::pinned;
 use super::request::{Flow, Turn};
 use super::session::{Core, Session};
 use crate::coherence::Keys;
@@ -20,6 +21,8 @@ pub(super) struct Hello {
     pub(super) version: Version,
     /// The name of SETNAME.
     pub(super) name: Option<String>,
+    /// It authenticated as somebody: the session keeps its connection.
+    pub(super) keep: bool,
 }
 
 /// The database SELECT asks for, if it could be one.
@@ -32,21 +35,15 @@ pub(super) fn database(request: &Request<'_>) -> Option<u32> {
 }
 
 /// HELLO on a pinned connection: it is Redis that judges it.
-pub(super) fn pinned_hello(request: &Request<'_>) -> Special {
-    if request.args_from(2).any(|arg| arg.eq_ignore_ascii_case(b"AUTH")) {
-        return Special::Keep;
-    }
-    match request.arg(1) {
-        b"2" => Special::Hello(Hello {
-            version: Version::V2,
-            name: None,
-        }),
-        b"3" => Special::Hello(Hello {
-            version: Version::V3,
-            name: None,
-        }),
-        _ => Special::No,
-    }
+pub(super) fn pinned_hello(request: &Request<'_>, current: Version) -> Special {
+    // What cannot be read Redis refuses, and then nothing changes.
+    identity::read_hello(request, current).map_or(Special::No, |asked| {
+        Special::Hello(Hello {
+            version: asked.version,
+            name: asked.name,
+            keep: asked.auth.is_some(),
+        })
+    })
 }
 
 /// SELECT succeeded.
@@ -71,6 +68,9 @@ pub(super) fn greeted(
     core.version = hello.version;
     if pinned && let Some(pin) = &mut core.pin {
         pin.alter();
+    }
+    if hello.keep {
+        pinned::keep(core);
     }
     if let Some(mut peer) = session.context.shared.peers.get_mut(&session.id) {
         peer.resp = if hello.version == Version::V3 { 3 } else { 2 };
@@ -141,6 +141,7 @@ impl Turn<'_> {
                 let special = Special::Hello(Hello {
                     version: asked.version,
                     name: asked.name,
+                    keep: false,
                 });
                 self.switch(command, &frame, self.core.db, asked.version, special)
             }

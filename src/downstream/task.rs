@@ -25,10 +25,7 @@ const KEEP: usize = 16 * 1024;
 
 /// Serves one client until it leaves.
 pub async fn serve(context: Rc<Context>, socket: Socket, peer: Peer) {
-    let metrics = &context.shared.metrics;
-    metrics.clients_connected.inc();
-    metrics.client_connections.inc();
-    let session = Session::enroll(&context, peer);
+    let seat = Seat(Session::enroll(&context, peer));
     let limits = &context.shared.settings.limits;
     let scanner = RequestScanner::new(RequestLimits {
         max_args: limits.max_args,
@@ -43,11 +40,19 @@ pub async fn serve(context: Rc<Context>, socket: Socket, peer: Peer) {
         state: State::Hungry,
         eof: false,
         arrived: time::now(),
+        unhandled: None,
     };
-    let why = poll_fn(|task| poll(&session, &mut io, task)).await;
-    session.leave();
-    metrics.clients_connected.dec();
-    metrics.client_disconnects.inc(why);
+    let why = poll_fn(|task| poll(&seat.0, &mut io, task)).await;
+    context.shared.metrics.client_disconnects.inc(why);
+}
+
+/// A session's place among the worker's; given back even when the task panics.
+struct Seat(Rc<Session>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 /// What the task waits for.
@@ -70,6 +75,8 @@ struct Io {
     eof: bool,
     /// When the newest bytes were read.
     arrived: Instant,
+    /// The same, until these bytes were handled: one clock reading serves both.
+    unhandled: Option<Instant>,
 }
 
 fn poll(session: &Rc<Session>, io: &mut Io, task: &mut Task<'_>) -> Poll<Disconnect> {
@@ -150,6 +157,7 @@ fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), 
     };
     session.context.recorder.client_bytes.add(Direction::In, count as u64);
     io.arrived = time::now();
+    io.unhandled = Some(io.arrived);
     if io.start > 0 && io.start >= io.input.len() / 2 {
         io.input.drain(..io.start);
         io.start = 0;
@@ -163,9 +171,14 @@ fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), 
 
 /// Handles every request that is whole, until one must wait.
 fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
-    let table = session.context.shared.table.load();
     let mut core = session.core.borrow_mut();
-    let mut turn = Turn::new(session, &mut core, &table);
+    if io.start == io.input.len() && core.sent_home.is_empty() {
+        io.state = State::Hungry;
+        return Ok(());
+    }
+    let table = session.context.shared.table.load();
+    let now = io.unhandled.take().unwrap_or_else(time::now);
+    let mut turn = Turn::new(session, &mut core, &table, now);
     turn.send_refused_fetches();
     let outcome = requests(&mut turn, io);
     let (lost, now) = (std::mem::take(&mut turn.lost), turn.now);

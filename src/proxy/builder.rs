@@ -58,7 +58,11 @@ impl Default for Builder {
         let mut config = Config::default();
         config.server.listen.clear();
         config.metrics.listen = None;
-        Self { config, wrong: None, process_metrics: false }
+        Self {
+            config,
+            wrong: None,
+            process_metrics: false,
+        }
     }
 }
 
@@ -116,7 +120,10 @@ impl Builder {
     /// # Errors
     /// A setting that is wrong ([`crate::error::Side::Config`]), an address that cannot be bound
     /// ([`crate::error::Kind::Bind`]), or threads that cannot be made.
-    #[allow(clippy::unused_async, reason = "the public signature: starting may wait in a later version")]
+    #[allow(
+        clippy::unused_async,
+        reason = "the public signature: starting may wait in a later version"
+    )]
     pub async fn start(self) -> Result<Proxy> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
@@ -124,8 +131,14 @@ impl Builder {
         check(&self.config)?;
         let config = self.config;
         let clients = listen::bind_all(&config.server)?;
-        let metrics_listener = config.metrics.listen.map(|address| listen::bind_tcp(address, config.server.tcp_backlog)).transpose()?;
-        let metrics_addr = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let metrics_listener = config
+            .metrics
+            .listen
+            .map(|address| listen::bind_tcp(address, config.server.tcp_backlog))
+            .transpose()?;
+        let metrics_addr = metrics_listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
         Parts::new(&config, self.process_metrics)?.start(&config, clients, metrics_listener, metrics_addr)
     }
 
@@ -134,7 +147,9 @@ impl Builder {
         T: FromStr,
         T::Err: Into<Error>,
     {
-        text.parse().map_err(|error: T::Err| _ = self.wrong.get_or_insert(error.into())).ok()
+        text.parse()
+            .map_err(|error: T::Err| _ = self.wrong.get_or_insert(error.into()))
+            .ok()
     }
 }
 
@@ -159,23 +174,33 @@ struct Parts {
 impl Parts {
     fn new(config: &Config, process_metrics: bool) -> Result<Self> {
         let table = CommandTable::builtin();
-        let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now()).with_process(process_metrics);
+        let metrics =
+            Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now()).with_process(process_metrics);
         let metrics = Arc::new(metrics);
-        let policies = Policies::new(&config.policies, |name| table.by_name(&name.to_lowercase()).map(|row| row.id().number()));
+        let policies = Policies::new(&config.policies, |name| {
+            table.by_name(&name.to_lowercase()).map(|row| row.id().number())
+        });
         let cache = Arc::new(NearCache::new(limits(config), policies));
-        let (senders, inboxes): (Vec<_>, Vec<_>) = (0..config.server.worker_count()).map(|_| mpsc::unbounded_channel()).unzip();
+        let (senders, inboxes): (Vec<_>, Vec<_>) = (0..config.server.worker_count())
+            .map(|_| mpsc::unbounded_channel())
+            .unzip();
         let outboxes = Outboxes::new(senders);
         let source = source(config);
         let (tracking, tracking_thread) = match source {
             Some(source) => {
-                let (tracking, thread) = Tracking::start(handshake(config), source, Arc::clone(&cache), outboxes.clone())?;
+                let (tracking, thread) =
+                    Tracking::start(handshake(config), source, Arc::clone(&cache), outboxes.clone())?;
                 (Some(tracking), Some(thread))
             }
             None => (None, None),
         };
         metrics.clients_max.set_count(config.server.max_clients as u64);
         metrics.cache_enabled.set_bool(source.is_some());
-        metrics.cache_max_bytes.set_count(if source.is_some() { config.cache.max_memory.bytes() } else { 0 });
+        metrics.cache_max_bytes.set_count(if source.is_some() {
+            config.cache.max_memory.bytes()
+        } else {
+            0
+        });
         metrics.invalidation_source.set_only(match source {
             Some(Source::Tracking) => InvalidationSource::Tracking,
             Some(Source::Redirect) => InvalidationSource::Redirect,
@@ -204,7 +229,13 @@ impl Parts {
         };
         let console = Console::new(&shared, Arc::clone(&gauges), facts);
         let _first_and_only = shared.admin.set(Arc::new(console));
-        Ok(Self { shared, gauges, inboxes, outboxes, tracking_thread })
+        Ok(Self {
+            shared,
+            gauges,
+            inboxes,
+            outboxes,
+            tracking_thread,
+        })
     }
 
     fn start(
@@ -215,12 +246,22 @@ impl Parts {
         metrics_addr: Option<SocketAddr>,
     ) -> Result<Proxy> {
         let listening = clients.iter().map(Bound::address).collect();
-        let workers = Workers::start(&self.shared, &pool_settings(config), &self.gauges, self.inboxes, self.outboxes)?;
+        let workers = Workers::start(
+            &self.shared,
+            &pool_settings(config),
+            &self.gauges,
+            self.inboxes,
+            self.outboxes,
+        )?;
         let control = Control {
             shared: Arc::clone(&self.shared),
             gauges: self.gauges,
             workers: workers.handle(),
-            handshake: Handshake { version: Version::V2, db: 0, ..handshake(config) },
+            handshake: Handshake {
+                version: Version::V2,
+                db: 0,
+                ..handshake(config)
+            },
             clients,
             metrics: metrics_listener,
             metrics_path: config.metrics.path.to_string(),
@@ -228,7 +269,14 @@ impl Parts {
             max_clients: config.server.max_clients,
         };
         let control = control::start(control)?;
-        Ok(Proxy::new(self.shared, workers, control, self.tracking_thread, listening, metrics_addr))
+        Ok(Proxy::new(
+            self.shared,
+            workers,
+            control,
+            self.tracking_thread,
+            listening,
+            metrics_addr,
+        ))
     }
 }
 
@@ -246,7 +294,11 @@ fn limits(config: &Config) -> Limits {
     Limits {
         max_bytes: cache.max_memory.bytes(),
         max_entry: cache.max_entry.as_usize(),
-        max_entry_ttl: if cache.max_entry_ttl.is_zero() { Duration::MAX } else { cache.max_entry_ttl },
+        max_entry_ttl: if cache.max_entry_ttl.is_zero() {
+            Duration::MAX
+        } else {
+            cache.max_entry_ttl
+        },
         negative_ttl: cache.negative_ttl,
         max_staleness: config.invalidation.max_staleness,
         admit_always: cache.admission == Admission::Always,
@@ -262,6 +314,7 @@ fn settings(config: &Config, caching: bool) -> Settings {
         command_timeout: (!timeout.is_zero()).then_some(timeout),
         caching,
         db: config.upstream.url.db,
+        upstream: config.upstream.url.address.to_string(),
         credentials: config.upstream.credentials(),
         info_section: config.facade.info_section,
         admin_command: config.facade.admin_command.to_lowercase(),

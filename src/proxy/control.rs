@@ -65,19 +65,40 @@ impl Running {
 /// Starts the thread.
 pub(super) fn start(control: Control) -> Result<Running> {
     let fail = |error: io::Error| Error::new(Side::Internal, Kind::Io, "start the control thread").with_source(error);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(fail)?;
     let (phase, watcher) = watch::channel(Phase::Serving);
     let thread = std::thread::Builder::new()
         .name("nearhit-control".into())
         .spawn(move || runtime.block_on(control.run(watcher)))
         .map_err(fail)?;
-    Ok(Running { phase, thread: Some(thread) })
+    Ok(Running {
+        phase,
+        thread: Some(thread),
+    })
 }
 
 impl Control {
     async fn run(self, mut phase: watch::Receiver<Phase>) {
-        let Self { shared, gauges, workers, handshake, clients, metrics, metrics_path, keepalive, max_clients } = self;
-        let door = Door { shared: Arc::clone(&shared), workers: workers.clone(), keepalive, max_clients };
+        let Self {
+            shared,
+            gauges,
+            workers,
+            handshake,
+            clients,
+            metrics,
+            metrics_path,
+            keepalive,
+            max_clients,
+        } = self;
+        let door = Door {
+            shared: Arc::clone(&shared),
+            workers: workers.clone(),
+            keepalive,
+            max_clients,
+        };
         let mut accepting = tokio::task::JoinSet::new();
         for bound in clients {
             accepting.spawn(door.clone().accept(bound));
@@ -142,7 +163,11 @@ impl Door {
         loop {
             match listener.accept().await {
                 Ok((stream, addr)) => {
-                    let peer = Peer { addr: addr.to_string(), laddr: stream.local_addr().map(|addr| addr.to_string()).unwrap_or_default(), ..peer() };
+                    let peer = Peer {
+                        addr: addr.to_string(),
+                        laddr: stream.local_addr().map(|addr| addr.to_string()).unwrap_or_default(),
+                        ..peer()
+                    };
                     if self.is_full() {
                         refuse(stream).await;
                         self.shared.metrics.client_disconnects.inc(Disconnect::Limit);
@@ -167,7 +192,11 @@ impl Door {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let peer = Peer { addr: format!("{listening}:0"), laddr: listening.to_owned(), ..peer() };
+                    let peer = Peer {
+                        addr: format!("{listening}:0"),
+                        laddr: listening.to_owned(),
+                        ..peer()
+                    };
                     if self.is_full() {
                         refuse(stream).await;
                         self.shared.metrics.client_disconnects.inc(Disconnect::Limit);
@@ -189,7 +218,11 @@ impl Door {
 }
 
 fn peer() -> Peer {
-    Peer { resp: 2, since: time::now(), ..Peer::default() }
+    Peer {
+        resp: 2,
+        since: time::now(),
+        ..Peer::default()
+    }
 }
 
 /// In Redis' words.
@@ -199,7 +232,10 @@ async fn refuse(mut stream: impl tokio::io::AsyncWrite + Unpin) {
 
 /// A client that gave up before it was accepted is nothing; no file descriptors left is a reason to wait for some.
 async fn pause_after(error: &io::Error) {
-    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) {
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    ) {
         return;
     }
     tracing::warn!(%error, "accepting clients is paused for a second");

@@ -54,7 +54,14 @@ impl Proxy {
         listening: Vec<Listen>,
         metrics: Option<SocketAddr>,
     ) -> Self {
-        Self { shared, workers, control, tracking_thread, listening, metrics }
+        Self {
+            shared,
+            workers,
+            control,
+            tracking_thread,
+            listening,
+            metrics,
+        }
     }
 
     /// Where clients connect; port 0 of the configuration is the real port here.
@@ -70,7 +77,13 @@ impl Proxy {
     /// A connection to the proxy inside this process: a RESP stream without a socket.
     pub fn connect(&self) -> Stream {
         let (ours, theirs) = tokio::io::duplex(STREAM_BUFFER);
-        let peer = Peer { addr: "in-process:0".into(), laddr: "in-process:0".into(), resp: 2, since: time::now(), ..Peer::default() };
+        let peer = Peer {
+            addr: "in-process:0".into(),
+            laddr: "in-process:0".into(),
+            resp: 2,
+            since: time::now(),
+            ..Peer::default()
+        };
         self.workers.handle().assign(Incoming::Duplex(theirs), peer);
         Stream(ours)
     }
@@ -108,7 +121,10 @@ impl Drop for Proxy {
 
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proxy").field("listening", &self.listening).field("metrics", &self.metrics).finish_non_exhaustive()
+        f.debug_struct("Proxy")
+            .field("listening", &self.listening)
+            .field("metrics", &self.metrics)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,7 +166,11 @@ impl Cache<'_> {
             keys: totals.keys,
             entries: totals.entries,
             bytes: totals.bytes,
-            tracking: self.0.tracking.as_ref().is_some_and(|tracking| tracking.status().connected.load(Ordering::Relaxed)),
+            tracking: self
+                .0
+                .tracking
+                .as_ref()
+                .is_some_and(|tracking| tracking.status().connected.load(Ordering::Relaxed)),
         }
     }
 }

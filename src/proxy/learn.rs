@@ -14,7 +14,10 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(super) async fn keep_learning(shared: Arc<Shared>, handshake: Handshake) {
     let mut learned_at = None;
     loop {
-        let connects = shared.tracking.as_ref().map(|tracking| tracking.status().connects.load(Ordering::Relaxed));
+        let connects = shared
+            .tracking
+            .as_ref()
+            .map(|tracking| tracking.status().connects.load(Ordering::Relaxed));
         if learned_at == Some(connects) {
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
@@ -32,7 +35,12 @@ pub(super) async fn keep_learning(shared: Arc<Shared>, handshake: Handshake) {
 async fn learn(shared: &Shared, handshake: &Handshake) -> Result<(), Loss> {
     let facts = Control::connect(handshake).await?.facts().await?;
     let table = shared.table.load().learn(&facts.commands);
-    shared.cache.set_hash_fields_expire(facts.commands.iter().any(|command| command.name.eq_ignore_ascii_case("hpexpire")));
+    shared.cache.set_hash_fields_expire(
+        facts
+            .commands
+            .iter()
+            .any(|command| command.name.eq_ignore_ascii_case("hpexpire")),
+    );
     tracing::info!(upstream = %handshake.address, version = facts.version, commands = facts.commands.len(), "the server is known");
     shared.table.store(Arc::new(table));
     Ok(())

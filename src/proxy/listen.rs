@@ -21,8 +21,15 @@ impl Bound {
     /// Where it listens, with the port it really has.
     pub(super) fn address(&self) -> Listen {
         match self {
-            Self::Tcp(listener) => Listen::Tcp(listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))),
-            Self::Unix(_, path) => Listen::Unix { path: path.clone(), mode: None },
+            Self::Tcp(listener) => Listen::Tcp(
+                listener
+                    .local_addr()
+                    .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
+            ),
+            Self::Unix(_, path) => Listen::Unix {
+                path: path.clone(),
+                mode: None,
+            },
         }
     }
 }
@@ -44,7 +51,8 @@ pub(super) fn bind_all(server: &Server) -> Result<Vec<Bound>> {
         .map(|listen| match listen {
             Listen::Tcp(address) => bind_tcp(*address, server.tcp_backlog).map(Bound::Tcp),
             Listen::Unix { path, mode } => {
-                let bound = bind_unix(path, *mode).map_err(|error| failed(&format!("unix://{}", path.display()), error))?;
+                let bound =
+                    bind_unix(path, *mode).map_err(|error| failed(&format!("unix://{}", path.display()), error))?;
                 Ok(Bound::Unix(bound, path.clone()))
             }
         })
@@ -74,7 +82,10 @@ fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
         }
         std::fs::remove_file(path)?;
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let private = tempfile::Builder::new().prefix(".nearhit-").tempdir_in(parent)?;
     let made = private.path().join("socket");
     let listener = UnixListener::bind(&made)?;

@@ -103,7 +103,11 @@ pub(super) struct Handle {
 impl Handle {
     /// Hands a client to the worker with the fewest.
     pub(super) fn assign(&self, incoming: Incoming, peer: Peer) {
-        let least = self.vitals.iter().enumerate().min_by_key(|(_, vitals)| vitals.sessions.load(Ordering::Relaxed));
+        let least = self
+            .vitals
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, vitals)| vitals.sessions.load(Ordering::Relaxed));
         let Some((worker, vitals)) = least else { return };
         vitals.sessions.fetch_add(1, Ordering::Relaxed);
         self.outboxes.send(worker, Message::Client(incoming, Box::new(peer)));
@@ -111,7 +115,10 @@ impl Handle {
 
     /// How many clients there are.
     pub(super) fn clients(&self) -> usize {
-        self.vitals.iter().map(|vitals| vitals.sessions.load(Ordering::Relaxed)).sum()
+        self.vitals
+            .iter()
+            .map(|vitals| vitals.sessions.load(Ordering::Relaxed))
+            .sum()
     }
 }
 
@@ -130,7 +137,10 @@ impl Workers {
         outboxes: Outboxes,
     ) -> Result<Self> {
         let vitals: Arc<[Vitals]> = inboxes.iter().map(|_| Vitals::default()).collect();
-        let heartbeats: Vec<_> = inboxes.iter().map(|_| Arc::new(AtomicU64::new(time::now().as_nanos()))).collect();
+        let heartbeats: Vec<_> = inboxes
+            .iter()
+            .map(|_| Arc::new(AtomicU64::new(time::now().as_nanos())))
+            .collect();
         let mut ended = Vec::new();
         for (number, (inbox, heartbeat)) in inboxes.into_iter().zip(&heartbeats).enumerate() {
             let (tell, end) = oneshot::channel();
@@ -146,7 +156,14 @@ impl Workers {
             worker.spawn(tell)?;
             ended.push(end);
         }
-        Ok(Self { handle: Handle { outboxes, vitals, heartbeats }, ended })
+        Ok(Self {
+            handle: Handle {
+                outboxes,
+                vitals,
+                heartbeats,
+            },
+            ended,
+        })
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -193,8 +210,12 @@ struct Worker {
 
 impl Worker {
     fn spawn(self, tell: oneshot::Sender<()>) -> Result<()> {
-        let fail = |error: std::io::Error| Error::new(Side::Internal, Kind::Io, "start a worker thread").with_source(error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+        let fail =
+            |error: std::io::Error| Error::new(Side::Internal, Kind::Io, "start a worker thread").with_source(error);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(fail)?;
         std::thread::Builder::new()
             .name(format!("nearhit-worker-{}", self.number))
             .spawn(move || {
