@@ -2,12 +2,13 @@
 
 use super::context::Ticket;
 use super::request::{Flow, Turn};
-use super::session::Fetching;
+use super::session::{Core, Fetching};
 use crate::cache::EntryId;
-use crate::coherence::{Fill, Lookup, Query};
+use crate::coherence::{Fill, Lookup, Query, Sight};
 use crate::command::Command;
 use crate::metrics::{Bypass, CacheResult, Outcome};
 use crate::resp::{Request, Shape, Version, encode, to_resp2};
+use crate::time::Instant;
 
 /// The node of all entries: there is one so far.
 const ORIGIN: u16 = 0;
@@ -33,7 +34,6 @@ impl Turn<'_> {
             shape: command.shape(request),
             hash_fields: command.hash_field_ttl_cap,
         };
-        let sight = self.sight();
         let ticket = Ticket {
             worker: self.context.worker,
             place: self.session.place,
@@ -41,9 +41,11 @@ impl Turn<'_> {
             number: self.core.pipeline.next(),
         };
         let (must_see, version) = (self.core.causality.must_see(), self.core.version);
-        let cache = &self.context.shared.cache;
-        let (lookup, unproved) = self.core.pipeline.ready(self.muted, |out| {
-            cache.lookup(&query, &sight, must_see, ticket, version, out)
+        let (lookup, unproved) = self.with_sight(|turn, sight| {
+            let cache = &turn.context.shared.cache;
+            turn.core.pipeline.ready(turn.muted, |out| {
+                cache.lookup(&query, sight, must_see, ticket, version, out)
+            })
         });
         if unproved && let Some(tracking) = &self.context.shared.tracking {
             tracking.kick();
@@ -92,77 +94,84 @@ impl Turn<'_> {
 
     /// A read of several keys: from memory only as a whole, and only if all values stood there together.
     pub(super) fn mget(&mut self, command: &Command, request: &Request<'_>) -> Flow {
-        if self.core.keys.is_empty() {
+        let settings = &self.context.shared.settings;
+        if !settings.caching {
             return self.pass(Bypass::Disabled, command, request);
         }
-        let refused = self
-            .core
-            .keys
-            .iter()
-            .find_map(|&hash| self.core.causality.may_look(hash).err());
-        if let Some(why) = refused {
+        let may_look = |core: &Core| core.keys.iter().try_for_each(|&hash| core.causality.may_look(hash));
+        if let Err(why) = may_look(self.core) {
             return self.pass(why, command, request);
         }
-        let Some(get) = self.table.by_name("get").map(|get| get.id().number()) else {
+        let Some(get) = self.table.by_name("get").filter(|_| settings.snapshots) else {
             return self.pass(Bypass::MultiKeyMiss, command, request);
         };
-        let (sight, must_see, version) = (self.sight(), self.core.causality.must_see(), self.core.version);
-        let (cache, db) = (&self.context.shared.cache, self.core.db);
-        let keys = std::mem::take(&mut self.core.keys);
-        let query = |at: usize, hash: u64| Query {
-            hash,
-            key: request.arg(at + 1),
-            id: EntryId {
-                origin: ORIGIN,
-                db,
-                command: get,
-                rest: b"",
-            },
-            shape: Shape::Generic,
-            hash_fields: false,
-        };
-        let served = self.core.pipeline.ready(self.muted, |out| {
-            let start = out.len();
-            encode::array_header(out, keys.len());
-            let mut serials = Vec::with_capacity(keys.len());
-            for (at, &hash) in keys.iter().enumerate() {
-                match cache.peek(&query(at, hash), &sight, must_see, version, out) {
-                    Some(serial) => serials.push(serial),
-                    None => break,
-                }
+        let (keys, id) = (std::mem::take(&mut self.core.keys), self.get_id(get));
+        let queries = |at: usize| query_get(request.arg(at + 1), keys.get(at).copied().unwrap_or_default(), id);
+        let must_see = self.core.causality.must_see();
+        let served = self.with_sight(|turn, sight| {
+            let served = turn.serve_all(&queries, keys.len(), sight, must_see);
+            if !served {
+                turn.prefetch_all(&queries, keys.len(), sight, must_see);
             }
-            // The second look: the values were there together only if none of them changed since the first.
-            let whole = serials.len() == keys.len()
-                && keys
-                    .iter()
-                    .zip(&serials)
-                    .enumerate()
-                    .all(|(at, (&hash, &serial))| cache.is_unchanged(&query(at, hash), &sight, must_see, serial));
+            served
+        });
+        self.core.keys = keys;
+        if !served {
+            return self.pass(Bypass::MultiKeyMiss, command, request);
+        }
+        self.context.recorder.cache.inc(CacheResult::Hit);
+        self.core.answer(command.id().number(), Outcome::Hit);
+        Flow::Next
+    }
+
+    /// Answers with the entries of all queries, if all are there and none changed while they were looked at.
+    fn serve_all<'q>(
+        &mut self,
+        query: &impl Fn(usize) -> Query<'q>,
+        count: usize,
+        sight: &Sight,
+        must_see: Instant,
+    ) -> bool {
+        let (cache, version) = (&self.context.shared.cache, self.core.version);
+        self.core.pipeline.ready(self.muted, |out| {
+            let start = out.len();
+            encode::array_header(out, count);
+            let mut serials = Vec::with_capacity(count);
+            serials.extend((0..count).map_while(|at| cache.peek(&query(at), sight, must_see, version, out)));
+            // The second look. What was there both times was there together in between.
+            let unchanged = |(at, &serial): (usize, &u64)| cache.is_unchanged(&query(at), sight, must_see, serial);
+            let whole = serials.len() == count && serials.iter().enumerate().all(unchanged);
             if !whole {
                 out.truncate(start);
             }
             whole
-        });
-        if served {
-            self.context.recorder.cache.inc(CacheResult::Hit);
-            self.core.answer(command.id().number(), Outcome::Hit);
-        } else if let Some(tracking) = &self.context.shared.tracking {
-            for (at, &hash) in keys.iter().enumerate() {
-                if let Some(lease) = cache.prefetch(&query(at, hash), &sight, must_see) {
-                    let mut frame = Vec::new();
-                    encode::request(&mut frame, [b"GET".as_slice(), request.arg(at + 1)]);
-                    tracking.fill(Fill {
-                        lease,
-                        frame: frame.into(),
-                    });
-                }
+        })
+    }
+
+    /// Has those of the keys fetched that are worth it, for the next read of them.
+    fn prefetch_all<'q>(&self, query: &impl Fn(usize) -> Query<'q>, count: usize, sight: &Sight, must_see: Instant) {
+        let Some(tracking) = &self.context.shared.tracking else {
+            return;
+        };
+        for query in (0..count).map(query) {
+            if let Some(lease) = self.context.shared.cache.prefetch(&query, sight, must_see) {
+                let mut frame = Vec::new();
+                encode::request(&mut frame, [b"GET".as_slice(), query.key]);
+                tracking.fill(Fill {
+                    lease,
+                    frame: frame.into(),
+                });
             }
         }
-        self.core.keys = keys;
-        if served {
-            Flow::Next
-        } else {
-            self.pass(Bypass::MultiKeyMiss, command, request)
+    }
+
+    /// What tells the entries of GET apart from others of the same key.
+    fn get_id(&self, get: &Command) -> EntryId<'static> {
+        EntryId {
+            origin: ORIGIN,
+            db: self.core.db,
+            command: get.id().number(),
+            rest: b"",
         }
     }
 
@@ -182,6 +191,16 @@ impl Turn<'_> {
         self.context.recorder.cache.inc(CacheResult::Bypass);
         self.context.recorder.bypass.inc(why);
         self.forward_read(command, request)
+    }
+}
+
+fn query_get<'q>(key: &'q [u8], hash: u64, id: EntryId<'q>) -> Query<'q> {
+    Query {
+        hash,
+        key,
+        id,
+        shape: Shape::Generic,
+        hash_fields: false,
     }
 }
 

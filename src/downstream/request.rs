@@ -341,9 +341,9 @@ impl<'a> Turn<'a> {
             .is_ok()
     }
 
-    /// What lookups start from; read anew after so many requests.
-    pub(super) fn sight(&mut self) -> Sight {
-        let fresh = match self.sight.take() {
+    /// Calls `look` with what lookups start from, which is read anew after so many requests.
+    pub(super) fn with_sight<T>(&mut self, look: impl FnOnce(&mut Self, &Sight) -> T) -> T {
+        let (sight, left) = match self.sight.take() {
             Some((sight, left)) if left > 0 => (sight, left - 1),
             used_up => {
                 if used_up.is_some() {
@@ -352,8 +352,8 @@ impl<'a> Turn<'a> {
                 (self.context.shared.cache.sight(self.now), SIGHT_REQUESTS)
             }
         };
-        let sight = fresh.0.clone();
-        self.sight = Some(fresh);
-        sight
+        let seen = look(self, &sight);
+        self.sight = Some((sight, left));
+        seen
     }
 }

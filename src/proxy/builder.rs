@@ -209,7 +209,7 @@ impl Parts {
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
-            settings: settings(config, source.is_some()),
+            settings: settings(config, source),
             tracking,
             metrics,
             admin: OnceLock::new(),
@@ -307,12 +307,13 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn settings(config: &Config, caching: bool) -> Settings {
+fn settings(config: &Config, source: Option<Source>) -> Settings {
     let timeout = config.upstream.command_timeout;
     Settings {
         limits: config.server.limits.clone(),
         command_timeout: (!timeout.is_zero()).then_some(timeout),
-        caching,
+        caching: source.is_some(),
+        snapshots: source == Some(Source::Tracking),
         db: config.upstream.url.db,
         upstream: config.upstream.url.address.to_string(),
         credentials: config.upstream.credentials(),
