@@ -30,9 +30,8 @@ lint: need-rust ## format check and lints only
 doc: ## the library's documentation, in target/doc
 	$(CARGO) doc --locked --no-deps
 
-bench: need-redis ## the benchmarks behind the README's numbers
-	$(CARGO) build --release --locked --bin nearhit
-	bench/run.sh
+bench: need-redis need-rust ## the numbers of the README; BENCH_ARGS=--quick for a first look
+	$(CARGO) bench --locked --bench throughput -- $(BENCH_ARGS)
 
 fuzz: ## every fuzz target for a minute each (needs a nightly compiler and cargo-fuzz); FUZZ_SECONDS=600 for longer
 	@cd fuzz && for target in $$($(CARGO) fuzz list); do \
