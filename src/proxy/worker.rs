@@ -230,7 +230,7 @@ impl Worker {
 
     async fn run(mut self) {
         let recorder = self.shared.metrics.add_worker();
-        let pool = Pool::new(self.pool.clone(), Arc::clone(&self.gauges));
+        let pool = Pool::new(self.pool.clone(), Arc::clone(&self.gauges), Arc::clone(&recorder));
         let number = u16::try_from(self.number).unwrap_or(u16::MAX);
         let context = Context::new(Arc::clone(&self.shared), number, pool, recorder);
         let mut ticks = tokio::time::interval(TICK);

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use super::handshake::{self, Handshake};
 use super::loss::Loss;
 use super::socket::Socket;
+use crate::metrics::{Direction, WorkerRecorder};
 use crate::resp::{ReplyLimits, ReplyScan, ReplyScanner};
 use crate::time::{self, Instant};
 
@@ -88,6 +90,8 @@ enum Phase {
 
 struct Inner<W> {
     state: RefCell<State<W>>,
+    /// Counts bytes.
+    recorder: Arc<WorkerRecorder>,
     /// The connection's task, woken when there is something to write or it is to close.
     task: Cell<Option<Waker>>,
     closing: Cell<bool>,
@@ -111,7 +115,7 @@ impl<W: Waiter + 'static> Connection<W> {
     ///
     /// # Panics
     /// Outside a tokio `LocalSet`.
-    pub fn open(handshake: Handshake, ended: impl FnOnce(&Loss) + 'static) -> Self {
+    pub fn open(handshake: Handshake, recorder: Arc<WorkerRecorder>, ended: impl FnOnce(&Loss) + 'static) -> Self {
         let state = State {
             out: Vec::new(),
             written: 0,
@@ -122,6 +126,7 @@ impl<W: Waiter + 'static> Connection<W> {
         };
         let inner = Rc::new(Inner {
             state: RefCell::new(state),
+            recorder,
             task: Cell::new(None),
             closing: Cell::new(false),
             outlet: RefCell::new(None),
@@ -295,6 +300,7 @@ impl<W: Waiter> Inner<W> {
                 Poll::Ready(Ok(count)) => {
                     state.written += count;
                     state.written_total += count as u64;
+                    self.recorder.upstream_bytes.add(Direction::Out, count as u64);
                 }
                 Poll::Ready(Err(error)) => return Err(Loss::Io(error.to_string())),
             }
@@ -317,6 +323,9 @@ impl<W: Waiter> Inner<W> {
             kind,
             ..
         } = io;
+        self.recorder
+            .upstream_bytes
+            .add(Direction::In, (input.len() - fresh) as u64);
         let (mut begin, mut at) = (0, fresh);
         loop {
             let scanned = scanner

@@ -14,6 +14,7 @@ use super::connection::{Connection, Waiter};
 use super::handshake::Handshake;
 use super::loss::Loss;
 use crate::config::{Address, Credentials};
+use crate::metrics::WorkerRecorder;
 use crate::resp::Version;
 use crate::time::{self, Instant};
 
@@ -85,11 +86,12 @@ pub struct Pool<W> {
     pinned: Vec<Connection<W>>,
     health: Rc<Health>,
     gauges: Arc<Gauges>,
+    recorder: Arc<WorkerRecorder>,
 }
 
 impl<W: Waiter + 'static> Pool<W> {
     /// A pool without connections; they are opened on use.
-    pub fn new(settings: PoolSettings, gauges: Arc<Gauges>) -> Self {
+    pub fn new(settings: PoolSettings, gauges: Arc<Gauges>, recorder: Arc<WorkerRecorder>) -> Self {
         Self {
             settings,
             shared: HashMap::new(),
@@ -97,6 +99,7 @@ impl<W: Waiter + 'static> Pool<W> {
             pinned: Vec::new(),
             health: Rc::default(),
             gauges,
+            recorder,
         }
     }
 
@@ -196,7 +199,7 @@ impl<W: Waiter + 'static> Pool<W> {
         gauge(&self.gauges).fetch_add(1, Ordering::Relaxed);
         self.gauges.opened.fetch_add(1, Ordering::Relaxed);
         let (health, gauges) = (Rc::clone(&self.health), Arc::clone(&self.gauges));
-        Ok(Connection::open(handshake, move |loss| {
+        Ok(Connection::open(handshake, Arc::clone(&self.recorder), move |loss| {
             gauge(&gauges).fetch_sub(1, Ordering::Relaxed);
             gauges.count(loss);
             // A refusal is this connection's affair (a database that does not exist), not the node's.
