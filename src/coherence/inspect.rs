@@ -3,8 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::lookup::Verdict;
+use super::flight::Query;
+use super::lookup::{Sight, Verdict};
 use super::near_cache::NearCache;
+use crate::cache::{Entry, Terms};
+use crate::metrics::Bypass;
 use crate::time::Instant;
 
 /// How much is in the near-cache.
@@ -69,7 +72,47 @@ impl<W> NearCache<W> {
         let hash = self.hash(key);
         let shard = self.lock(hash);
         let slot = shard.slot(shard.find(hash, key)?)?;
-        let entries = slot.entries().iter().map(|entry| EntryReport {
+        let entries = slot
+            .entries()
+            .iter()
+            .map(|entry| self.describe(entry, slot.state.seen_at, &sight));
+        Some(KeyReport {
+            entries: entries.collect(),
+            flights: slot.state.flights.len(),
+        })
+    }
+
+    /// The entry that would answer `query`, whoever asks; `None` when there is none.
+    pub fn entry_report(&self, query: &Query<'_>, now: Instant) -> Option<EntryReport> {
+        let sight = self.sight(now);
+        let shard = self.lock(query.hash);
+        let slot = shard.slot(shard.find(query.hash, query.key)?)?;
+        let entry = slot.entry(&query.id)?;
+        Some(self.describe(entry, slot.state.seen_at, &sight))
+    }
+
+    /// What the policies say about `key`.
+    pub fn terms(&self, key: &[u8]) -> &Terms {
+        self.policies.terms(key)
+    }
+
+    /// Whether a read of `key` would be fetched for the cache now. Unlike a lookup this is not noted, so asking does not
+    /// make a key a candidate.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn would_admit(&self, key: &[u8], command: u16, now: Instant) -> Result<(), Bypass> {
+        let hash = self.hash(key);
+        self.may_store(hash, key, command, &self.sight(now))?;
+        if self.limits.admit_always || self.recent.knows(hash, now) {
+            return Ok(());
+        }
+        Err(Bypass::Cold)
+    }
+
+    fn describe(&self, entry: &Entry, seen_at: Instant, sight: &Sight) -> EntryReport {
+        let now = sight.now();
+        EntryReport {
             command: entry.command(),
             db: entry.db(),
             reply_bytes: entry.reply_len(),
@@ -77,16 +120,23 @@ impl<W> NearCache<W> {
             age: now.since(entry.fetched_at),
             left: entry.deadline.since(now),
             negative: entry.negative,
-            state: match self.judge(entry, slot.state.seen_at, &sight, Instant::ZERO) {
+            state: match self.judge(entry, seen_at, sight, Instant::ZERO) {
                 Verdict::Serve => "serve",
                 Verdict::Unproved => "unproved",
                 Verdict::Dead(_) => "dead",
             },
+        }
+    }
+
+    /// How many entries [`NearCache::flush_matching`] would drop. Looks at every key.
+    pub fn count_matching(&self, mut matches: impl FnMut(&[u8]) -> bool) -> usize {
+        let mut count = 0;
+        self.for_each_slot(|shard, id| {
+            if let Some(slot) = shard.slot(id).filter(|slot| matches(slot.name())) {
+                count += slot.entries().len();
+            }
         });
-        Some(KeyReport {
-            entries: entries.collect(),
-            flights: slot.state.flights.len(),
-        })
+        count
     }
 
     /// The names of up to `limit` keys that have entries and for which `matches` holds, and whether there are more.

@@ -72,6 +72,18 @@ impl<W> NearCache<W> {
         dropped
     }
 
+    /// Drops the entries of one key, in all databases; returns how many there were.
+    pub fn flush_key(&self, key: &[u8]) -> usize {
+        let hash = self.hash(key);
+        let mut shard = self.lock(hash);
+        let Some(id) = shard.find(hash, key) else { return 0 };
+        let entries = kill_slot(&mut shard, id);
+        shard.release(id);
+        drop(shard);
+        Tally::add(&self.tally.evicted_flush, entries.len());
+        entries.len()
+    }
+
     /// Gives back the memory of entries that can never be served again. Call it about once a second.
     pub fn sweep(&self, now: Instant) {
         let sight = self.sight(now);

@@ -252,17 +252,23 @@ impl<W> NearCache<W> {
     }
 
     pub(super) fn admit(&self, query: &Query<'_>, sight: &Sight) -> Result<(), Bypass> {
+        self.may_store(query.hash, query.key, query.id.command, sight)?;
+        if !self.limits.admit_always && !self.recent.see(query.hash, sight.now) {
+            return Err(Bypass::Cold);
+        }
+        Ok(())
+    }
+
+    /// Whether a reply would be stored as far as stream, policy and its last size go.
+    pub(super) fn may_store(&self, hash: u64, key: &[u8], command: u16, sight: &Sight) -> Result<(), Bypass> {
         if !sight.stream.is_live() {
             return Err(Bypass::NotLive);
         }
-        if !self.policies.terms(query.key).allows(query.id.command) {
+        if !self.policies.terms(key).allows(command) {
             return Err(Bypass::Policy);
         }
-        if self.too_large.knows(query.hash, sight.now) {
+        if self.too_large.knows(hash, sight.now) {
             return Err(Bypass::TooLarge);
-        }
-        if !self.limits.admit_always && !self.recent.see(query.hash, sight.now) {
-            return Err(Bypass::Cold);
         }
         Ok(())
     }

@@ -201,11 +201,6 @@ impl Parts {
         } else {
             0
         });
-        metrics.invalidation_source.set_only(match source {
-            Some(Source::Tracking) => InvalidationSource::Tracking,
-            Some(Source::Redirect) => InvalidationSource::Redirect,
-            None => InvalidationSource::Off,
-        });
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
@@ -218,16 +213,13 @@ impl Parts {
         });
         let gauges = Arc::new(Gauges::default());
         let facts = Facts {
-            upstream: config.upstream.url.address.to_string(),
-            source: match source {
-                Some(Source::Tracking) => "tracking",
-                Some(Source::Redirect) => "redirect",
-                None => "off",
-            },
-            started: time::now(),
             name: config.facade.admin_command.to_string(),
+            upstream: config.upstream.url.address.to_string(),
+            source: label(source),
+            revision: option_env!("NEARHIT_REVISION").map(str::to_owned),
+            started: time::now(),
         };
-        let console = Console::new(&shared, Arc::clone(&gauges), facts);
+        let console = Console::new(Arc::downgrade(&shared), Arc::clone(&gauges), facts);
         let _first_and_only = shared.admin.set(Arc::new(console));
         Ok(Self {
             shared,
@@ -256,6 +248,7 @@ impl Parts {
         let control = Control {
             shared: Arc::clone(&self.shared),
             gauges: self.gauges,
+            source: label(source(config)),
             workers: workers.handle(),
             handshake: Handshake {
                 version: Version::V2,
@@ -277,6 +270,14 @@ impl Parts {
             listening,
             metrics_addr,
         ))
+    }
+}
+
+fn label(source: Option<Source>) -> InvalidationSource {
+    match source {
+        Some(Source::Tracking) => InvalidationSource::Tracking,
+        Some(Source::Redirect) => InvalidationSource::Redirect,
+        None => InvalidationSource::Off,
     }
 }
 

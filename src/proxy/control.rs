@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -14,7 +15,7 @@ use super::worker::{Handle, Incoming};
 use crate::admin::{Prober, http};
 use crate::downstream::{Peer, Shared};
 use crate::error::{Error, Kind, Result, Side};
-use crate::metrics::Disconnect;
+use crate::metrics::{Disconnect, InvalidationSource};
 use crate::time;
 use crate::upstream::{Gauges, Handshake};
 
@@ -22,6 +23,7 @@ use crate::upstream::{Gauges, Handshake};
 pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
     pub(super) gauges: Arc<Gauges>,
+    pub(super) source: InvalidationSource,
     pub(super) workers: Handle,
     pub(super) handshake: Handshake,
     pub(super) clients: Vec<Bound>,
@@ -85,6 +87,7 @@ impl Control {
         let Self {
             shared,
             gauges,
+            source,
             workers,
             handshake,
             clients,
@@ -103,17 +106,23 @@ impl Control {
         for bound in clients {
             accepting.spawn(door.clone().accept(bound));
         }
+        let draining = Arc::new(AtomicBool::new(false));
         let mut others = tokio::task::JoinSet::new();
         if let Some(listener) = metrics.and_then(|listener| TcpListener::from_std(listener).ok()) {
-            let prober = Prober::new(Arc::clone(&shared), gauges, workers.heartbeats.clone());
+            let prober = Prober::new(
+                Arc::clone(&shared),
+                Arc::clone(&gauges),
+                source,
+                workers.heartbeats.clone(),
+                Arc::clone(&draining),
+            );
             others.spawn(http::serve(listener, metrics_path, Arc::new(prober)));
         }
-        others.spawn(learn::keep_learning(Arc::clone(&shared), handshake));
+        others.spawn(learn::watch(Arc::clone(&shared), Arc::clone(&gauges), handshake));
         others.spawn(upkeep(Arc::clone(&shared)));
-        shared.metrics.ready.set_bool(true);
         drop(phase.wait_for(|phase| *phase != Phase::Serving).await);
-        shared.metrics.ready.set_bool(false);
-        shared.metrics.draining.set_bool(true);
+        // Relaxed: the probe may learn it a moment later.
+        draining.store(true, Ordering::Relaxed);
         // Closes the listeners: whoever connects now is refused by the kernel.
         accepting.shutdown().await;
         drop(phase.wait_for(|phase| *phase == Phase::Stopped).await);

@@ -1,46 +1,71 @@
-//! Learning what the server can do: commands the table does not have, and whether hash fields expire there.
+//! Watching the server over a connection of our own: can it be reached, which commands does it have, do hash fields
+//! expire there.
+//!
+//! ```text
+//! Away ─ connected → Learning ─ COMMAND answered, or refused → Watching (a PING a second) ─ no answer → Away
+//! ```
+//! Every new connection may be to another server than the last one, so everything is learned again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::downstream::Shared;
-use crate::upstream::{Control, Handshake, Loss};
+use crate::upstream::{Control, Gauges, Handshake, Loss};
 
-/// How long to wait before the server is asked again after a failure. Chosen, not measured.
+/// How long to wait after a failure. Chosen, not measured.
 const RETRY: Duration = Duration::from_millis(250);
+/// How often the server must show that it is there. Chosen, not measured: probes are read every few seconds.
+const WATCH: Duration = Duration::from_secs(1);
 
-/// Asks the server once it can be reached, and again after every time it may have been replaced.
-pub(super) async fn keep_learning(shared: Arc<Shared>, handshake: Handshake) {
-    let mut learned_at = None;
+/// Watches the server for as long as the proxy runs.
+pub(super) async fn watch(shared: Arc<Shared>, gauges: Arc<Gauges>, handshake: Handshake) {
     loop {
-        let connects = shared
-            .tracking
-            .as_ref()
-            .map(|tracking| tracking.status().connects.load(Ordering::Relaxed));
-        if learned_at == Some(connects) {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            continue;
+        let Err(loss) = watch_once(&shared, &gauges, &handshake).await;
+        if gauges.reachable.swap(false, Ordering::Relaxed) {
+            tracing::warn!(upstream = %handshake.address, why = %loss, "the server cannot be reached");
         }
-        match learn(&shared, &handshake).await {
-            Ok(()) => learned_at = Some(connects),
-            Err(loss) => {
-                tracing::debug!(upstream = %handshake.address, why = %loss, "the server's commands are not known yet");
-                tokio::time::sleep(RETRY).await;
-            }
-        }
+        tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn learn(shared: &Shared, handshake: &Handshake) -> Result<(), Loss> {
-    let facts = Control::connect(handshake).await?.facts().await?;
+async fn watch_once(shared: &Shared, gauges: &Gauges, handshake: &Handshake) -> Result<std::convert::Infallible, Loss> {
+    let mut control = match Control::connect(handshake).await {
+        // It is there, and wants credentials we do not have; clients bring their own.
+        Err(Loss::Refused(_)) => {
+            Control::connect(&Handshake {
+                credentials: None,
+                db: 0,
+                ..handshake.clone()
+            })
+            .await?
+        }
+        connected => connected?,
+    };
+    match learn(shared, &mut control, handshake).await {
+        Ok(()) => {}
+        Err(Loss::Refused(why)) => {
+            tracing::warn!(upstream = %handshake.address, why, "the server's commands are not known; only the built-in ones are");
+        }
+        Err(loss) => return Err(loss),
+    }
+    loop {
+        let ping = tokio::time::timeout(handshake.timeout, control.exchange(&[b"PING"])).await;
+        drop(ping.map_err(|_| Loss::Timeout(handshake.timeout))??);
+        gauges.reachable.store(true, Ordering::Relaxed);
+        tokio::time::sleep(WATCH).await;
+    }
+}
+
+async fn learn(shared: &Shared, control: &mut Control, handshake: &Handshake) -> Result<(), Loss> {
+    let facts = tokio::time::timeout(handshake.timeout, control.facts()).await;
+    let facts = facts.map_err(|_| Loss::Timeout(handshake.timeout))??;
     let table = shared.table.load().learn(&facts.commands);
-    shared.cache.set_hash_fields_expire(
-        facts
-            .commands
-            .iter()
-            .any(|command| command.name.eq_ignore_ascii_case("hpexpire")),
-    );
+    let hash_fields_expire = facts
+        .commands
+        .iter()
+        .any(|command| command.name.eq_ignore_ascii_case("hpexpire"));
+    shared.cache.set_hash_fields_expire(hash_fields_expire);
     tracing::info!(upstream = %handshake.address, version = facts.version, commands = facts.commands.len(), "the server is known");
     shared.table.store(Arc::new(table));
     Ok(())

@@ -59,6 +59,11 @@ pub trait Waiter {
     fn lost(self, loss: &Loss, sent: bool, now: Instant);
 }
 
+/// Takes frames that answer nobody.
+type Outlet = Rc<dyn Fn(&[u8], Instant)>;
+/// Is told once why the connection ended.
+type Ended = Box<dyn FnOnce(&Loss)>;
+
 struct Waiting<W> {
     waiter: W,
     /// How many bytes had been queued on the connection before this request.
@@ -96,9 +101,9 @@ struct Inner<W> {
     task: Cell<Option<Waker>>,
     closing: Cell<bool>,
     /// Takes frames that answer nobody; without it they close the connection, unless they are RESP3 pushes.
-    outlet: RefCell<Option<Rc<dyn Fn(&[u8], Instant)>>>,
+    outlet: RefCell<Option<Outlet>>,
     /// Called once when the connection ends.
-    ended: RefCell<Option<Box<dyn FnOnce(&Loss)>>>,
+    ended: RefCell<Option<Ended>>,
 }
 
 /// A handle on one connection; clones are the same connection. Only usable on the thread that made it.
@@ -167,7 +172,7 @@ impl<W: Waiter + 'static> Connection<W> {
     }
 
     /// Sets who takes frames that answer nobody.
-    pub fn set_outlet(&self, outlet: Option<Rc<dyn Fn(&[u8], Instant)>>) {
+    pub fn set_outlet(&self, outlet: Option<Outlet>) {
         *self.0.outlet.borrow_mut() = outlet;
     }
 

@@ -120,7 +120,7 @@ fn tracks_reliably(version: &str) -> bool {
         numbers.next().unwrap_or(0),
         numbers.next().unwrap_or(0),
     );
-    version >= (7, 0, 5) || (version >= (6, 2, 8) && version < (7, 0, 0))
+    version >= (7, 0, 5) || ((6, 2, 8)..(7, 0, 0)).contains(&version)
 }
 
 /// One row of `COMMAND`: name, arity, flags, first key, last key, step, categories, tips, key specs, subcommands.

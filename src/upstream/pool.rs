@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::connection::{Connection, Waiter};
@@ -39,6 +39,8 @@ pub struct PoolSettings {
 /// Connection counts over all workers, for metrics and the pinned limit.
 #[derive(Debug, Default)]
 pub struct Gauges {
+    /// The server answers the control thread's PING.
+    pub reachable: AtomicBool,
     /// Shared connections that are open or connecting.
     pub shared: AtomicU64,
     /// Pinned connections that are open or connecting.
