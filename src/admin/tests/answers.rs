@@ -172,6 +172,7 @@ fn stats_and_latency_of_a_command_are_in_microseconds() {
 #[test]
 fn the_section_of_info_can_be_told_from_the_servers() {
     let mut bench = Bench::new();
+    bench.gauges.reachable.store(true, std::sync::atomic::Ordering::Relaxed);
     bench.fill("get", "k", None, "$1\r\nv\r\n", -1);
     bench.recorder.cache.add(CacheResult::Hit, 3);
     bench.recorder.cache.add(CacheResult::Miss, 1);
