@@ -332,6 +332,7 @@ fn handshake(config: &Config) -> Handshake {
         db: upstream.url.db,
         client_name: upstream.client_name.to_string(),
         timeout: upstream.connect_timeout,
+        max_reply_depth: config.server.limits.max_reply_depth,
     }
 }
 
@@ -342,6 +343,7 @@ fn pool_settings(config: &Config) -> PoolSettings {
         credentials: upstream.credentials(),
         client_name: upstream.client_name.to_string(),
         connect_timeout: upstream.connect_timeout,
+        max_reply_depth: config.server.limits.max_reply_depth,
         pinned_max: upstream.pinned_max as u64,
     }
 }

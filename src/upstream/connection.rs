@@ -229,7 +229,10 @@ impl<W: Waiter> Inner<W> {
                 self.state.borrow_mut().phase = Phase::Ready;
                 let mut io = Io {
                     socket,
-                    scanner: ReplyScanner::new(ReplyLimits::default()),
+                    scanner: ReplyScanner::new(ReplyLimits {
+                        max_depth: handshake.max_reply_depth,
+                        ..ReplyLimits::default()
+                    }),
                     input: Vec::new(),
                     parts: 0,
                     kind: 0,

@@ -28,6 +28,8 @@ pub struct Handshake {
     pub client_name: String,
     /// How long all of it may take.
     pub timeout: Duration,
+    /// How deep a reply may nest.
+    pub max_reply_depth: usize,
 }
 
 /// A connection that is up, and what the server said to HELLO (`None` in RESP2).

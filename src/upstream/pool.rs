@@ -32,6 +32,8 @@ pub struct PoolSettings {
     pub client_name: String,
     /// How long connecting may take.
     pub connect_timeout: Duration,
+    /// How deep a reply may nest.
+    pub max_reply_depth: usize,
     /// Pinned connections in use at most, over all workers.
     pub pinned_max: u64,
 }
@@ -197,6 +199,7 @@ impl<W: Waiter + 'static> Pool<W> {
             db,
             client_name: self.settings.client_name.clone(),
             timeout: self.settings.connect_timeout,
+            max_reply_depth: self.settings.max_reply_depth,
         };
         gauge(&self.gauges).fetch_add(1, Ordering::Relaxed);
         self.gauges.opened.fetch_add(1, Ordering::Relaxed);
