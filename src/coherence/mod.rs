@@ -25,6 +25,7 @@ mod tracked;
 
 pub use flight::{Lease, Query};
 pub use inspect::{EntryReport, KeyReport, Totals};
+pub use kill::Flushing;
 pub use lookup::{Bypass, Lookup, Sight};
 pub use near_cache::{Limits, NearCache, Tally};
 pub use redirect::Subscriber;
