@@ -21,6 +21,8 @@ mod redirect;
 mod session;
 mod settle;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tracked;
 
 pub use flight::{Lease, Query};
