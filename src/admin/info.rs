@@ -21,7 +21,7 @@ const SHOWN_COMMANDS: usize = 8;
 pub(super) fn section(console: &Console, shared: &Shared, now: Instant) -> String {
     let mut section = Section("# Proxy\r\n".to_owned());
     who(&mut section, console, now);
-    connections(&mut section, console, shared, now);
+    connections(&mut section, console, shared);
     cache(&mut section, console, shared);
     latencies(&mut section, &shared.metrics.commands, now);
     section.0
@@ -37,7 +37,7 @@ fn who(section: &mut Section, console: &Console, now: Instant) {
     section.line("uptime_in_seconds", now.since(console.facts.started).as_secs());
 }
 
-fn connections(section: &mut Section, console: &Console, shared: &Shared, now: Instant) {
+fn connections(section: &mut Section, console: &Console, shared: &Shared) {
     let up = super::figures::is_reachable(&console.gauges);
     let pinned = read(&console.gauges.pinned);
     let connections = read(&console.gauges.shared)

@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
+/// The half of a cell that holds a time.
+const MILLIS: u64 = 0xffff_ffff;
+/// By how many milliseconds two threads' idea of now may differ. Chosen, not measured.
+const CLOCK_SKEW: u64 = 1000;
+
 /// A direct-mapped table of recently seen key hashes.
 ///
 /// A cell holds the upper half of one hash and the millisecond it was last seen; a colliding key overwrites it, which
@@ -38,7 +43,9 @@ impl RecentKeys {
     pub fn knows(&self, hash: u64, now: Instant) -> bool {
         let Some(cell) = self.cell(hash) else { return false };
         let held = cell.load(Ordering::Relaxed);
-        let age = millis(now).wrapping_sub(held & 0xffff_ffff) & 0xffff_ffff;
+        let age = millis(now).wrapping_sub(held & MILLIS) & MILLIS;
+        // Seen "later" than now: another thread read its clock a moment after this one.
+        let age = if age > MILLIS - CLOCK_SKEW { 0 } else { age };
         held != 0 && held >> 32 == hash >> 32 && u128::from(age) <= self.window.as_millis()
     }
 
@@ -57,7 +64,7 @@ fn pack(hash: u64, now: Instant) -> u64 {
 }
 
 fn millis(now: Instant) -> u64 {
-    (now.as_nanos() / 1_000_000) & 0xffff_ffff
+    (now.as_nanos() / 1_000_000) & MILLIS
 }
 
 #[cfg(test)]
@@ -73,6 +80,13 @@ mod tests {
         assert!(!recent.see(hash, Instant::from_nanos(SECOND)));
         assert!(recent.see(hash, Instant::from_nanos(SECOND + SECOND / 2)));
         assert!(!recent.see(hash, Instant::from_nanos(3 * SECOND)));
+    }
+
+    #[test]
+    fn a_key_seen_by_a_thread_whose_clock_is_a_moment_ahead_is_known() {
+        let recent = RecentKeys::new(16, Duration::from_secs(1));
+        recent.see(7, Instant::from_nanos(SECOND));
+        assert!(recent.knows(7, Instant::from_nanos(SECOND - 1_000_000)));
     }
 
     #[test]

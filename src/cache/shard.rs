@@ -128,13 +128,6 @@ impl<S: SlotState> Shard<S> {
         if let Some(id) = self.find(hash, name) {
             return Some(id);
         }
-        let slot = Slot {
-            hash,
-            name: name.into(),
-            entries: Vec::new(),
-            state: S::create(),
-        };
-        self.bytes += slot.weight();
         let at = match self.free.pop() {
             Some(at) => at,
             None => {
@@ -143,6 +136,13 @@ impl<S: SlotState> Shard<S> {
                 at
             }
         };
+        let slot = Slot {
+            hash,
+            name: name.into(),
+            entries: Vec::new(),
+            state: S::create(),
+        };
+        self.bytes += slot.weight();
         if let Some(place) = self.slots.get_mut(at as usize) {
             *place = Some(slot);
         }
@@ -196,6 +196,9 @@ impl<S: SlotState> Shard<S> {
         }
         if first {
             self.order.inserted(id);
+        } else {
+            // Somebody just asked for it.
+            self.order.touched(id);
         }
         replaced
     }
@@ -331,6 +334,16 @@ mod tests {
         assert_ne!(shard.find(7, b"a"), shard.find(7, b"b"));
         assert_eq!(shard.with_hash(7).count(), 2);
         assert_eq!(shard.with_hash(8).count(), 0);
+    }
+
+    #[test]
+    fn a_slot_that_was_refilled_is_not_the_next_to_leave() {
+        let mut shard = Shard::new(EvictionKind::Lru);
+        put(&mut shard, 1, b"a", 0, b"$1\r\nx\r\n");
+        put(&mut shard, 2, b"b", 0, b"$1\r\nx\r\n");
+        put(&mut shard, 1, b"a", 0, b"$1\r\ny\r\n");
+        shard.evict();
+        assert!(shard.find(1, b"a").is_some() && shard.find(2, b"b").is_none());
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What takes entries away: kills by name, flushes, and the sweep that gives dead memory back.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use super::flight::serial;
 use super::lookup::{Death, Verdict};
 use super::near_cache::{NearCache, Tally};
@@ -7,6 +10,22 @@ use crate::cache::{Entry, Shard, SlotId};
 use crate::time::Instant;
 
 use super::flight::Record;
+
+/// A command that changes keys without saying which (SWAPDB, FLUSHALL, …) is on its way. Everything was dropped when it
+/// began, nothing is stored while it is held, and everything is dropped again when it is let go, which must be before the
+/// reply is passed on.
+///
+/// Flushing before and after is not enough: Redis tells nobody of a SWAPDB, so what is stored in between may be from
+/// before it, and be served to a session that has seen the swapped database already.
+#[must_use = "let it go when the command was answered or its connection is gone"]
+pub struct Flushing<W>(Arc<NearCache<W>>);
+
+impl<W> Drop for Flushing<W> {
+    fn drop(&mut self) {
+        self.0.origin.flush();
+        self.0.flushing.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 /// What a kill found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +53,18 @@ impl<W> NearCache<W> {
         }
     }
 
+    /// Drops the entries of every name with this hash because something newer was read, and revokes no lease.
+    pub(super) fn outdate(&self, hash: u64) {
+        let mut shard = self.lock(hash);
+        let mut dropped = Vec::new();
+        for id in slots_of(&shard, hash) {
+            dropped.append(&mut shard.clear(id));
+            shard.release(id);
+        }
+        drop(shard);
+        Tally::add(&self.tally.evicted_invalidated, dropped.len());
+    }
+
     /// A reply about this name was given that did not come from the cache: from `now` on, nothing older may be served
     /// for it. `now` must have been read after the reply was.
     pub fn saw(&self, hash: u64, now: Instant) {
@@ -45,7 +76,16 @@ impl<W> NearCache<W> {
         }
     }
 
-    /// A command that changes keys without saying which passed through: everything is dead.
+    /// A command that changes keys without saying which is about to be forwarded.
+    pub fn flushing(self: &Arc<Self>) -> Flushing<W> {
+        // First the count, then the flush: a fetch begun after the flush finds the count when it is to be stored.
+        self.flushing.fetch_add(1, Ordering::SeqCst);
+        self.flush_by_command();
+        Flushing(Arc::clone(self))
+    }
+
+    /// A command that changed keys without saying which passed through: everything is dead. For commands that are
+    /// forwarded by this very process, [`NearCache::flushing`] is the one to use.
     pub fn flush_by_command(&self) {
         self.origin.flush();
         Tally::add(&self.tally.flushed_by_command, 1);

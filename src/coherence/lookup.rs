@@ -141,7 +141,7 @@ impl<W> NearCache<W> {
     }
 
     /// Appends the entry of `query` to `out` if it may be served, and says which entry it was. Part of a multi-key read:
-    /// nothing is fetched and nobody waits.
+    /// nothing is fetched and nobody waits, and there is no entry where replies and invalidations come in no common order.
     pub fn peek(
         &self,
         query: &Query<'_>,
@@ -150,6 +150,9 @@ impl<W> NearCache<W> {
         version: Version,
         out: &mut Vec<u8>,
     ) -> Option<u64> {
+        if !sight.stream.is_ordered() {
+            return None;
+        }
         let mut shard = self.lock(query.hash);
         let id = shard.find(query.hash, query.key)?;
         let slot = shard.slot(id)?;
@@ -196,7 +199,11 @@ impl<W> NearCache<W> {
 
     pub(super) fn judge(&self, entry: &Entry, seen_at: Instant, sight: &Sight, must_see: Instant) -> Verdict {
         let stamp = sight.stream.stamp();
-        if entry.stamp.epoch != stamp.epoch {
+        // Filled after this sight's connection was given up: of no use to the sight, but others may be served.
+        if entry.stamp.epoch > stamp.epoch {
+            return Verdict::Unproved;
+        }
+        if entry.stamp.epoch < stamp.epoch {
             return Verdict::Dead(Death::TrackingLost);
         }
         if entry.stamp.flush != stamp.flush {

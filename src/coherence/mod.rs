@@ -21,10 +21,13 @@ mod redirect;
 mod session;
 mod settle;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tracked;
 
 pub use flight::{Lease, Query};
 pub use inspect::{EntryReport, KeyReport, Totals};
+pub use kill::Flushing;
 pub use lookup::{Lookup, Sight};
 pub use near_cache::{Limits, NearCache, Tally};
 pub use redirect::Subscriber;

@@ -109,6 +109,9 @@ pub struct NearCache<W> {
     pub(super) too_large: RecentKeys,
     /// The server expires single hash fields. Assumed until it is known better.
     pub(super) hash_fields_expire: AtomicBool,
+    /// Commands on their way that change keys without saying which ([`super::Flushing`]). SeqCst like the flush count:
+    /// whoever sees the flush of one sees that it is on its way.
+    pub(super) flushing: AtomicU64,
     /// Sum of all shards' bytes; a shard's share is added when its lock is released.
     pub(super) bytes: AtomicU64,
     pub(super) tally: Tally,
@@ -133,6 +136,7 @@ impl<W> NearCache<W> {
             recent: RecentKeys::new(cells, limits.admission_window),
             too_large: RecentKeys::new(1024, TOO_LARGE_WINDOW),
             hash_fields_expire: AtomicBool::new(true),
+            flushing: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             tally: Tally::default(),
             hand: AtomicU64::new(0),

@@ -80,7 +80,9 @@ impl<W> Subscriber<W> {
                 flush_by_server(&self.cache, &self.stream);
                 continue;
             };
-            let Ok(Value::Array(items)) = Value::decode(frame, Version::V2) else {
+            // The connection speaks RESP2, but the null of a flush is spelled in the protocol of the connection that
+            // fills (`_` on 7.0.15), so both are read.
+            let Ok(Value::Array(items)) = Value::decode(frame, Version::V3) else {
                 return Err(Fence::Protocol("a message that cannot be read".into()));
             };
             let mut items = items.into_iter();

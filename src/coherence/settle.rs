@@ -1,5 +1,6 @@
 //! How a flight ends: its reply answers those who wait, its PTTL decides whether the reply is stored.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,14 +34,20 @@ impl<W> NearCache<W> {
     }
 
     /// The flight's reply is larger than the cache takes: whoever waited must ask over their own connection, and the key
-    /// is not fetched for the cache again for a while.
+    /// is not fetched for the cache again for a while. The flight ends here, for nobody who joined it now would be
+    /// answered.
     pub fn outgrown(&self, lease: &Lease, now: Instant) -> Vec<W> {
         self.too_large.see(lease.hash, now);
-        self.with_flight(lease, |flight| std::mem::take(&mut flight.waiters))
+        self.end_flight(lease)
     }
 
     /// Ends the flight without storing anything; gives back who still waits.
+    #[allow(clippy::needless_pass_by_value, reason = "a lease is taken where its flight ends")]
     pub fn abandon(&self, lease: Lease) -> Vec<W> {
+        self.end_flight(&lease)
+    }
+
+    fn end_flight(&self, lease: &Lease) -> Vec<W> {
         let mut shard = self.lock(lease.hash);
         let Some(id) = shard.find(lease.hash, &lease.key) else {
             return Vec::new();
@@ -59,7 +66,11 @@ impl<W> NearCache<W> {
     /// # Errors
     /// Why the reply was not stored; nobody waits any more either way.
     pub fn settle(&self, lease: Lease, reply: Bytes, pttl: i64, sent_at: Instant) -> Result<(), Rejected> {
+        let hash = lease.hash;
         let outcome = self.store(lease, reply, pttl, sent_at);
+        if outcome == Err(Rejected::TooLarge) {
+            self.too_large.see(hash, sent_at);
+        }
         let counter = match outcome {
             Ok(()) => &self.tally.inserts,
             Err(Rejected::Race) => &self.tally.rejected_race,
@@ -92,6 +103,7 @@ impl<W> NearCache<W> {
                 .slot(id)
                 .is_some_and(|slot| slot.state.generation == flight.generation)
                 && flight.stamp == self.origin.stream().stamp()
+                && self.flushing.load(Ordering::SeqCst) == 0
         });
         if !alive {
             shard.release(id);
@@ -120,11 +132,14 @@ impl<W> NearCache<W> {
         if negative {
             keep = keep.min(self.limits.negative_ttl);
         }
-        if lease.hash_fields && self.hash_fields_expire.load(std::sync::atomic::Ordering::Relaxed) {
+        if lease.hash_fields && self.hash_fields_expire.load(Ordering::Relaxed) {
             keep = keep.min(self.limits.hash_ttl);
         }
         if let Ok(millis) = u64::try_from(pttl) {
             keep = keep.min(Duration::from_millis(millis));
+        }
+        if keep.is_zero() {
+            return Err(Rejected::Ttl);
         }
         // The flight's stamp, never the current one: what was flushed meanwhile stays flushed.
         let mut entry = Entry::new(&lease.id(), reply, lease.shape, lease.stamp, serial());
@@ -151,10 +166,20 @@ fn take_flight<W>(shard: &mut Shard<Record<W>>, id: SlotId, serial: u64) -> Opti
     Some(record.flights.swap_remove(index))
 }
 
-/// Whether a reply is what its command says about a key that does not exist.
+/// Whether a reply is what its command says about a key that does not exist: nothing, no elements, or (HMGET,
+/// SMISMEMBER) nothing for every element. A key that does exist may be answered the same way; then it makes no
+/// difference.
 fn is_empty(reply: &[u8]) -> bool {
-    matches!(
-        reply,
-        b"_\r\n" | b":0\r\n" | b"*0\r\n" | b"%0\r\n" | b"~0\r\n" | b"$0\r\n\r\n" | b"+none\r\n" | b"#f\r\n"
-    )
+    match reply {
+        b"%0\r\n" | b"~0\r\n" | b"$0\r\n\r\n" | b"+none\r\n" | b"#f\r\n" => true,
+        [b'*', b'0'..=b'9', ..] => {
+            let mut lines = reply.split_inclusive(|&byte| byte == b'\n').skip(1);
+            lines.all(is_nothing)
+        }
+        single => is_nothing(single),
+    }
+}
+
+fn is_nothing(line: &[u8]) -> bool {
+    matches!(line, b"_\r\n" | b":0\r\n" | b"$-1\r\n" | b"*-1\r\n")
 }

@@ -1,7 +1,7 @@
 //! The trust in one node's invalidation stream: an incarnation of its tracked connection, and what it has proved.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -13,23 +13,30 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub struct Stream {
     epoch: u64,
-    /// Set when tracking is on, cleared for good when the connection is given up.
-    live: AtomicBool,
+    /// New → Live → GivenUp, or New → GivenUp: one that was given up never goes live (again).
+    phase: AtomicU8,
     /// Grows when everything filled so far is no longer to be trusted (NULL push, FLUSHALL, `PROXY FLUSH`).
     /// SeqCst on both sides: a flush by one worker must be seen by a lookup that starts after it on another.
     flush: AtomicU64,
     /// Send time of the newest answered request: every invalidation for writes before it has been handled.
     /// Stored (Release) after the frames before that answer were handled, loaded (Acquire) before an entry is looked at.
     fresh: AtomicU64,
+    /// Invalidations come on another connection than replies, so that one may overtake the other.
+    unordered: AtomicBool,
 }
+
+const NEW: u8 = 0;
+const LIVE: u8 = 1;
+const GIVEN_UP: u8 = 2;
 
 impl Stream {
     fn new(epoch: u64) -> Self {
         Self {
             epoch,
-            live: AtomicBool::new(false),
+            phase: AtomicU8::new(NEW),
             flush: AtomicU64::new(0),
             fresh: AtomicU64::new(0),
+            unordered: AtomicBool::new(false),
         }
     }
 
@@ -40,12 +47,30 @@ impl Stream {
 
     /// Whether entries filled over it may be served, as far as the connection goes.
     pub fn is_live(&self) -> bool {
-        self.live.load(Ordering::SeqCst)
+        self.phase.load(Ordering::SeqCst) == LIVE
     }
 
-    /// Tracking is on: from here on it may be filled from.
+    /// Tracking is on: from here on it may be filled from, unless it was given up meanwhile.
     pub fn go_live(&self) {
-        self.live.store(true, Ordering::SeqCst);
+        // Failure means that it was given up, or is live already.
+        let _ = self
+            .phase
+            .compare_exchange(NEW, LIVE, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    fn give_up(&self) {
+        self.phase.store(GIVEN_UP, Ordering::SeqCst);
+    }
+
+    /// Whether replies and invalidations come in one order. Only then are any two entries that may be served now values
+    /// that were current together.
+    pub fn is_ordered(&self) -> bool {
+        !self.unordered.load(Ordering::SeqCst)
+    }
+
+    /// Said before it goes live.
+    pub(super) fn set_unordered(&self) {
+        self.unordered.store(true, Ordering::SeqCst);
     }
 
     /// What an entry filled now would be stamped with.
@@ -96,9 +121,11 @@ impl Origin {
 
     /// Gives the current incarnation up: all its entries and flights are dead. The new one is not live yet.
     pub fn fence(&self) -> Arc<Stream> {
-        self.current.load().live.store(false, Ordering::SeqCst);
+        // Before the swap, so that nothing is served over it while the next one takes its place.
+        self.current.load().give_up();
         let next = Arc::new(Stream::new(self.epochs.fetch_add(1, Ordering::Relaxed)));
-        self.current.store(Arc::clone(&next));
+        // After it too: another fence may have come between, and what it made current is given up here.
+        self.current.swap(Arc::clone(&next)).give_up();
         next
     }
 

@@ -61,6 +61,8 @@ pub enum Fence {
     SelectRefused,
     /// The server says that the redirect target is gone.
     RedirectBroken,
+    /// The server announces that another one takes its place.
+    HandOver,
     /// No answer for longer than the staleness bound allows twice over.
     Silent,
 }
@@ -72,6 +74,7 @@ impl fmt::Display for Fence {
             Self::CachingRefused => f.write_str("CLIENT CACHING YES was refused"),
             Self::SelectRefused => f.write_str("SELECT was refused"),
             Self::RedirectBroken => f.write_str("the invalidation redirect is broken"),
+            Self::HandOver => f.write_str("the server announced a hand-over"),
             Self::Silent => f.write_str("no answer"),
         }
     }
@@ -125,6 +128,9 @@ impl<W> Tracked<W> {
             .policies
             .largest_entry(cache.limits.max_entry)
             .max(MIN_FRAME_LIMIT);
+        if !renews {
+            stream.set_unordered();
+        }
         let core = Core {
             cache,
             stream,
@@ -245,15 +251,20 @@ impl<W> Core<W> {
             Some(Expected::Ping(sent_at)) => {
                 let sent_at = *sent_at;
                 self.expected.pop_front();
-                // -LOADING, -NOAUTH and the like prove nothing about the order of the stream.
-                if kind == b'-' {
-                    return Ok(());
+                match frame {
+                    Frame::Whole(b"+PONG\r\n") => sent_at,
+                    // -LOADING, -NOAUTH and the like: whether the stream is a true one is not known.
+                    _ if kind == b'-' => return Ok(()),
+                    _ => return Err(slipped()),
                 }
-                sent_at
             }
             Some(Expected::Fill(progress)) => {
                 let sent_at = progress.sent_at;
-                if let Some(pttl) = progress.advance(&self.cache, frame, now, deliver)? {
+                if progress.stage == Stage::Read && !self.renews {
+                    // The reply may have overtaken the invalidation of what is cached under its name.
+                    self.cache.outdate(progress.lease.hash);
+                }
+                if let Some(pttl) = progress.advance(&self.cache, kind, frame, now, deliver)? {
                     self.settle(pttl);
                 }
                 sent_at
@@ -286,6 +297,7 @@ impl Progress {
     fn advance<W>(
         &mut self,
         cache: &NearCache<W>,
+        kind: u8,
         frame: &Frame<'_>,
         now: Instant,
         deliver: &mut impl Deliver<W>,
@@ -299,8 +311,9 @@ impl Progress {
                 self.stage = Stage::Pttl;
                 self.read(cache, frame, now, deliver);
             }
+            Stage::Pttl if !matches!(kind, b':' | b'-') => return Err(slipped()),
             Stage::Pttl => {
-                // Anything but an integer (an error, say) is as good as "it expires now": the reply is not stored.
+                // An error is as good as "it expires now": the reply is not stored.
                 let pttl = match frame {
                     Frame::Whole([b':', digits @ .., b'\r', b'\n']) => {
                         std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok())
@@ -329,6 +342,23 @@ impl Progress {
     }
 }
 
+/// Replies and requests no longer match, so values would be stored under the wrong names.
+fn slipped() -> Fence {
+    Fence::Protocol("a reply to another request".into())
+}
+
+/// Pushes that announce that the connection, the node or some of its slots go elsewhere (maintenance notices of Redis
+/// Enterprise and Cloud). None of them says what happens to invalidations.
+const HAND_OVERS: [&[u8]; 7] = [
+    b"MOVING",
+    b"MIGRATING",
+    b"MIGRATED",
+    b"FAILING_OVER",
+    b"FAILED_OVER",
+    b"SMIGRATING",
+    b"SMIGRATED",
+];
+
 /// Handles one push of a connection that tracks for itself.
 fn apply_push<W>(cache: &NearCache<W>, stream: &Stream, bytes: &[u8]) -> Result<(), Fence> {
     let Ok(Value::Push(items)) = Value::decode(bytes, Version::V3) else {
@@ -338,6 +368,7 @@ fn apply_push<W>(cache: &NearCache<W>, stream: &Stream, bytes: &[u8]) -> Result<
     match items.next().as_ref().and_then(Value::as_bytes) {
         Some(b"invalidate") => apply_invalidation(cache, stream, items.next()),
         Some(b"tracking-redir-broken") => Err(Fence::RedirectBroken),
+        Some(kind) if HAND_OVERS.contains(&kind) => Err(Fence::HandOver),
         // Pushes of other kinds are none of ours; they answer nobody.
         _ => Ok(()),
     }

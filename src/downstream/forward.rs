@@ -10,10 +10,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::context::Ticket;
 use super::pinned::Transaction;
 use super::session::{Session, nanos};
 use super::{pinned, splice, subscribe, switch};
-use crate::coherence::Keys;
+use crate::coherence::{Flushing, Keys};
 use crate::command::Effect;
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::resp::encode;
@@ -49,7 +50,6 @@ pub(super) enum Special {
 }
 
 /// A request on its way.
-#[derive(Debug)]
 pub(super) struct Op {
     pub(super) command: u16,
     /// Hashes of its keys.
@@ -62,6 +62,30 @@ pub(super) struct Op {
     pub(super) special: Special,
     pub(super) started: Instant,
     pub(super) outcome: Outcome,
+    /// Keeps fetches from being stored while a command that flushes is on its way; letting it go flushes once more.
+    pub(super) flushing: Option<Flushing<Ticket>>,
+}
+
+impl Op {
+    /// A request that touches no key and is passed on as it is, at home.
+    pub(super) fn plain(command: u16, started: Instant) -> Self {
+        Self {
+            command,
+            keys: Keys::None,
+            effect: Effect::None,
+            writes: false,
+            pinned: false,
+            special: Special::No,
+            started,
+            outcome: Outcome::Bypass,
+            flushing: None,
+        }
+    }
+
+    /// Until it is answered nothing may be read from the cache: its effects are not told by its keys.
+    pub(super) fn hides_effects(&self) -> bool {
+        matches!(self.effect, Effect::Unknown | Effect::Admin)
+    }
 }
 
 /// Who waits for one reply: a session, and the slot in its pipeline.
@@ -103,7 +127,7 @@ impl Forwarded {
         match self.op.effect {
             Effect::Read => keys.iter().for_each(|&key| cache.saw(key, now)),
             Effect::Write | Effect::Unknown => keys.iter().for_each(|&key| cache.kill(key)),
-            Effect::Admin => cache.flush_by_command(),
+            Effect::Admin => drop(self.op.flushing.take()),
             Effect::None | Effect::KeylessRead => {}
         }
         if matches!(self.op.effect, Effect::Unknown | Effect::Admin | Effect::KeylessRead) {
@@ -120,8 +144,7 @@ impl Forwarded {
             }
         } else {
             core.at_home -= 1;
-            core.causality
-                .answered(&self.op.keys, self.op.effect == Effect::Unknown);
+            core.causality.answered(&self.op.keys, self.op.hides_effects());
         }
         if matches!(self.op.special, Special::Select(_) | Special::Hello(_)) && !self.op.pinned {
             core.switching = false;

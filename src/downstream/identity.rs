@@ -1,7 +1,6 @@
 //! Who the client is: HELLO's options, and whether its credentials are nearhit's own.
 
-use crate::coherence::Keys;
-use crate::command::{Command, Effect};
+use crate::command::Command;
 use crate::metrics::Outcome;
 use crate::resp::{Request, Version, encode};
 
@@ -101,14 +100,9 @@ impl Turn<'_> {
         let mut frame = Vec::new();
         encode::request(&mut frame, [b"PING".as_slice()]);
         let op = Op {
-            command: command.id().number(),
-            keys: Keys::None,
-            effect: Effect::None,
-            writes: false,
-            pinned: false,
             special: Special::Auth,
-            started: self.now,
             outcome: Outcome::Local,
+            ..Op::plain(command.id().number(), self.now)
         };
         self.send_home(op, &frame, self.core.db, self.core.version);
         Flow::Next

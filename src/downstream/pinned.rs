@@ -180,14 +180,8 @@ impl Turn<'_> {
         let queued =
             pin.transaction.is_some() && !matches!(name, "exec" | "discard" | "multi" | "watch" | "reset" | "quit");
         let mut op = Op {
-            command: command.id().number(),
-            keys: Keys::None,
-            effect: Effect::None,
-            writes: false,
             pinned: true,
-            special: Special::No,
-            started: self.now,
-            outcome: Outcome::Bypass,
+            ..Op::plain(command.id().number(), self.now)
         };
         if queued {
             if let Some(transaction) = &mut pin.transaction {
@@ -203,7 +197,7 @@ impl Turn<'_> {
         if op.writes {
             op.outcome = Outcome::Write;
         }
-        self.before_sending(&op);
+        self.before_sending(&mut op);
         self.send_on_pin(Some(op), request.frame());
         Flow::Next
     }
@@ -214,14 +208,10 @@ impl Turn<'_> {
         let Some(pin) = &mut self.core.pin else { return };
         let number = op.is_some().then(|| self.core.pipeline.pend(muted));
         let op = op.unwrap_or(Op {
-            command: crate::metrics::OTHER,
-            keys: Keys::None,
-            effect: Effect::None,
-            writes: false,
             pinned: true,
             special: Special::Discard,
-            started: self.now,
             outcome: Outcome::Local,
+            ..Op::plain(crate::metrics::OTHER, self.now)
         });
         pin.outstanding += 1;
         pin.blocking += usize::from(matches!(op.special, Special::Blocking));

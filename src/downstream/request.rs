@@ -163,17 +163,15 @@ impl<'a> Turn<'a> {
             return flow;
         }
         let queued = self.core.pin.as_ref().is_some_and(|pin| pin.transaction.is_some());
-        let op = Op {
-            command: OTHER,
-            keys: Keys::None,
+        let mut op = Op {
             effect: Effect::Unknown,
             writes: true,
             pinned: true,
             special: if queued { Special::No } else { Special::Keep },
-            started: self.now,
             outcome: Outcome::Write,
+            ..Op::plain(OTHER, self.now)
         };
-        self.before_sending(&op);
+        self.before_sending(&mut op);
         if queued {
             self.queue_unknown();
         }
@@ -212,14 +210,12 @@ impl<'a> Turn<'a> {
         };
         let writes = may_write(command);
         let op = Op {
-            command: command.id().number(),
             keys: Keys::from(self.core.keys.as_slice()),
             effect,
             writes,
-            pinned: false,
             special,
-            started: self.now,
             outcome: if writes { Outcome::Write } else { Outcome::Bypass },
+            ..Op::plain(command.id().number(), self.now)
         };
         self.send_home(op, request.frame(), self.core.db, self.core.version);
         Flow::Next
@@ -228,14 +224,9 @@ impl<'a> Turn<'a> {
     /// Sends a read home that the cache does not answer.
     pub(super) fn forward_read(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         let op = Op {
-            command: command.id().number(),
             keys: Keys::from(self.core.keys.as_slice()),
             effect: Effect::Read,
-            writes: false,
-            pinned: false,
-            special: Special::No,
-            started: self.now,
-            outcome: Outcome::Bypass,
+            ..Op::plain(command.id().number(), self.now)
         };
         self.send_home(op, request.frame(), self.core.db, self.core.version);
         Flow::Next
@@ -243,22 +234,13 @@ impl<'a> Turn<'a> {
 
     /// Sends a request that Redis is going to refuse, so that Redis says so.
     pub(super) fn forward_plain(&mut self, command: &Command, request: &Request<'_>) -> Flow {
-        let op = Op {
-            command: command.id().number(),
-            keys: Keys::None,
-            effect: Effect::None,
-            writes: false,
-            pinned: false,
-            special: Special::No,
-            started: self.now,
-            outcome: Outcome::Bypass,
-        };
+        let op = Op::plain(command.id().number(), self.now);
         self.send_home(op, request.frame(), self.core.db, self.core.version);
         Flow::Next
     }
 
     /// Sends a request over the shared connection of this database and protocol.
-    pub(super) fn send_home(&mut self, op: Op, frame: &[u8], db: u32, version: Version) {
+    pub(super) fn send_home(&mut self, mut op: Op, frame: &[u8], db: u32, version: Version) {
         let connection = self.context.pool.borrow_mut().shared(db, version);
         let connection = match connection {
             Ok(connection) => connection,
@@ -274,14 +256,14 @@ impl<'a> Turn<'a> {
                 return self.refuse(op.command, &loss_text(&loss, false, false));
             }
         };
-        self.before_sending(&op);
+        self.before_sending(&mut op);
         let number = self.core.pipeline.pend(self.muted);
         self.resend(op, number, frame, &connection);
     }
 
     fn resend(&mut self, op: Op, number: u64, frame: &[u8], connection: &crate::upstream::Connection<Forwarded>) {
         self.core.at_home += 1;
-        self.core.causality.forwarded(&op.keys, op.effect == Effect::Unknown);
+        self.core.causality.forwarded(&op.keys, op.hides_effects());
         let limit = self.context.shared.settings.command_timeout;
         let waiter = Forwarded::new(self.session, Some(number), op);
         if let Err(lost) = connection.send(frame, waiter, limit, self.now) {
@@ -293,14 +275,9 @@ impl<'a> Turn<'a> {
     pub(super) fn send_refused_fetches(&mut self) {
         for (number, fetching) in std::mem::take(&mut self.core.sent_home) {
             let op = Op {
-                command: fetching.command,
                 keys: Keys::One(fetching.key),
                 effect: Effect::Read,
-                writes: false,
-                pinned: false,
-                special: Special::No,
-                started: fetching.started,
-                outcome: Outcome::Bypass,
+                ..Op::plain(fetching.command, fetching.started)
             };
             let connection = self.context.pool.borrow_mut().shared(self.core.db, self.core.version);
             match connection {
@@ -317,14 +294,14 @@ impl<'a> Turn<'a> {
     }
 
     /// The first kill: from here on nobody is served what this request is about to change.
-    pub(super) fn before_sending(&mut self, op: &Op) {
+    pub(super) fn before_sending(&mut self, op: &mut Op) {
         let shared = &self.context.shared;
         if !shared.settings.caching {
             return;
         }
         match op.effect {
             Effect::Write | Effect::Unknown => op.keys.as_slice().iter().for_each(|&key| shared.cache.kill(key)),
-            Effect::Admin => shared.cache.flush_by_command(),
+            Effect::Admin => op.flushing = Some(shared.cache.flushing()),
             Effect::Read | Effect::None | Effect::KeylessRead => {}
         }
     }

@@ -10,8 +10,7 @@ use super::identity;
 use super::pinned;
 use super::request::{Flow, Turn};
 use super::session::{Core, Session};
-use crate::coherence::Keys;
-use crate::command::{Command, Effect};
+use crate::command::Command;
 use crate::metrics::Outcome;
 use crate::resp::{Request, Value, Version, encode};
 
@@ -153,14 +152,9 @@ impl Turn<'_> {
             return Flow::Hold;
         }
         let op = Op {
-            command: command.id().number(),
-            keys: Keys::None,
-            effect: Effect::None,
-            writes: false,
-            pinned: false,
             special,
-            started: self.now,
             outcome: Outcome::Local,
+            ..Op::plain(command.id().number(), self.now)
         };
         self.core.switching = true;
         self.send_home(op, frame, db, version);
