@@ -94,15 +94,14 @@ impl Turn<'_> {
 
     /// A read of several keys: from memory only as a whole, and only if all values stood there together.
     pub(super) fn mget(&mut self, command: &Command, request: &Request<'_>) -> Flow {
-        let settings = &self.context.shared.settings;
-        if !settings.caching {
+        if !self.context.shared.settings.caching {
             return self.pass(Bypass::Disabled, command, request);
         }
         let may_look = |core: &Core| core.keys.iter().try_for_each(|&hash| core.causality.may_look(hash));
         if let Err(why) = may_look(self.core) {
             return self.pass(why, command, request);
         }
-        let Some(get) = self.table.by_name("get").filter(|_| settings.snapshots) else {
+        let Some(get) = self.table.by_name("get") else {
             return self.pass(Bypass::MultiKeyMiss, command, request);
         };
         let (keys, id) = (std::mem::take(&mut self.core.keys), self.get_id(get));

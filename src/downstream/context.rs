@@ -68,10 +68,6 @@ pub struct Settings {
     pub command_timeout: Option<Duration>,
     /// Whether the near-cache is asked at all.
     pub caching: bool,
-    /// Whether entries that are servable together were current together, so that a read of several keys may be put
-    /// together from them. Not so when invalidations and fills come over different connections (redirect): the new value
-    /// of one key may be stored before the invalidation of another one, written in the same MSET, has arrived.
-    pub snapshots: bool,
     /// The database clients start in.
     pub db: u32,
     /// The server's address, for errors.

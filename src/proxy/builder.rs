@@ -204,7 +204,7 @@ impl Parts {
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
-            settings: settings(config, source),
+            settings: settings(config, source.is_some()),
             tracking,
             metrics,
             admin: OnceLock::new(),
@@ -308,13 +308,12 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn settings(config: &Config, source: Option<Source>) -> Settings {
+fn settings(config: &Config, caching: bool) -> Settings {
     let timeout = config.upstream.command_timeout;
     Settings {
         limits: config.server.limits.clone(),
         command_timeout: (!timeout.is_zero()).then_some(timeout),
-        caching: source.is_some(),
-        snapshots: source == Some(Source::Tracking),
+        caching,
         db: config.upstream.url.db,
         upstream: config.upstream.url.address.to_string(),
         credentials: config.upstream.credentials(),

@@ -55,7 +55,6 @@ impl Bench {
         let table = CommandTable::builtin();
         let config = Config::default();
         let mut settings = Settings {
-            snapshots: true,
             upstream: String::new(),
             limits: config.server.limits,
             command_timeout: None,

@@ -28,7 +28,7 @@ fn a_command_that_names_a_key_twice_is_on_its_way_once() {
 fn nothing_is_looked_up_while_unknown_effects_are_on_their_way() {
     let mut session = Causality::default();
     session.forwarded(&Keys::None, true);
-    assert_eq!(session.may_look(1), Err(Bypass::Pipelined));
+    assert_eq!(session.may_look(1), Err(Bypass::UnknownEffects));
     session.answered(&Keys::None, true);
     assert_eq!(session.may_look(1), Ok(()));
 }
