@@ -4,7 +4,7 @@ use super::context::Ticket;
 use super::request::{Flow, Turn};
 use super::session::{Core, Fetching};
 use crate::cache::EntryId;
-use crate::coherence::{Fill, Lookup, Query, Sight};
+use crate::coherence::{Fill, Lease, Lookup, Query, Sight};
 use crate::command::Command;
 use crate::metrics::{Bypass, CacheResult, Outcome};
 use crate::resp::{Request, Shape, Version, encode, to_resp2};
@@ -34,12 +34,7 @@ impl Turn<'_> {
             shape: command.shape(request),
             hash_fields: command.hash_field_ttl_cap,
         };
-        let ticket = Ticket {
-            worker: self.context.worker,
-            place: self.session.place,
-            generation: self.session.generation,
-            number: self.core.pipeline.next(),
-        };
+        let ticket = self.ticket();
         let (must_see, version) = (self.core.causality.must_see(), self.core.version);
         let (lookup, unproved) = self.with_sight(|turn, sight| {
             let cache = &turn.context.shared.cache;
@@ -50,13 +45,20 @@ impl Turn<'_> {
         if unproved && let Some(tracking) = &self.context.shared.tracking {
             tracking.kick();
         }
+        match self.follow(lookup, &query, request) {
+            Ok(()) => Flow::Next,
+            Err(why) => self.pass(why, command, request),
+        }
+    }
+
+    /// Does what the near-cache said; `Err`: it will not answer.
+    fn follow(&mut self, lookup: Lookup, query: &Query<'_>, request: &Request<'_>) -> Result<(), Bypass> {
         let counters = &self.context.recorder.cache;
         match lookup {
             Lookup::Hit { negative, shared } => {
                 if let Some(reply) = shared {
-                    self.core
-                        .pipeline
-                        .ready(self.muted, |out| out.extend_from_slice(&reply));
+                    let muted = self.muted;
+                    self.core.pipeline.ready(muted, |out| out.extend_from_slice(&reply));
                 }
                 counters.inc(if negative {
                     CacheResult::NegativeHit
@@ -67,6 +69,7 @@ impl Turn<'_> {
             }
             Lookup::Value(reply) => {
                 counters.inc(CacheResult::Coalesced);
+                let version = self.core.version;
                 self.core.pipeline.ready(self.muted, |out| match version {
                     Version::V3 => out.extend_from_slice(&reply),
                     Version::V2 => write_resp2(query.shape, &reply, out),
@@ -75,21 +78,16 @@ impl Turn<'_> {
             }
             Lookup::Wait => {
                 counters.inc(CacheResult::Coalesced);
-                self.wait(&query, request);
+                self.wait(query, request);
             }
             Lookup::Lead(lease) => {
                 counters.inc(CacheResult::Miss);
-                self.wait(&query, request);
-                if let Some(tracking) = &self.context.shared.tracking {
-                    tracking.fill(Fill {
-                        lease,
-                        frame: request.frame().into(),
-                    });
-                }
+                self.wait(query, request);
+                self.fetch(lease, request.frame());
             }
-            Lookup::Bypass(why) => return self.pass(why, command, request),
+            Lookup::Bypass(why) => return Err(why),
         }
-        Flow::Next
+        Ok(())
     }
 
     /// A read of several keys: from memory only as a whole, and only if all values stood there together.
