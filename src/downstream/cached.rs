@@ -147,18 +147,30 @@ impl Turn<'_> {
 
     /// Has those of the keys fetched that are worth it, for the next read of them.
     fn prefetch_all<'q>(&self, query: &impl Fn(usize) -> Query<'q>, count: usize, sight: &Sight, must_see: Instant) {
-        let Some(tracking) = &self.context.shared.tracking else {
-            return;
-        };
         for query in (0..count).map(query) {
             if let Some(lease) = self.context.shared.cache.prefetch(&query, sight, must_see) {
                 let mut frame = Vec::new();
                 encode::request(&mut frame, [b"GET".as_slice(), query.key]);
-                tracking.fill(Fill {
-                    lease,
-                    frame: frame.into(),
-                });
+                self.fetch(lease, &frame);
             }
+        }
+    }
+
+    fn fetch(&self, lease: Lease, frame: &[u8]) {
+        if let Some(tracking) = &self.context.shared.tracking {
+            tracking.fill(Fill {
+                lease,
+                frame: frame.into(),
+            });
+        }
+    }
+
+    fn ticket(&self) -> Ticket {
+        Ticket {
+            worker: self.context.worker,
+            place: self.session.place,
+            generation: self.session.generation,
+            number: self.core.pipeline.next(),
         }
     }
 
