@@ -235,7 +235,7 @@ impl Worker {
                     // Relaxed: it is only compared with the clock.
                     self.heartbeat.store(now.as_nanos(), Ordering::Relaxed);
                     context.pool.borrow_mut().tidy();
-                    context.pool.borrow().check_late(now);
+                    context.check_late(now);
                     if draining {
                         // Sessions that became idle since are noticed here.
                         context.drain();
