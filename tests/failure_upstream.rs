@@ -20,7 +20,9 @@ fn hits(proxy: &Nearhit) -> f64 {
 #[track_caller]
 fn warm(proxy: &Nearhit, client: &mut Resp, key: &str, value: &str) {
     let before = hits(proxy);
-    wait_for("a hit", SOON, || client.cmd(&["GET", key]) == value && hits(proxy) > before);
+    wait_for("a hit", SOON, || {
+        client.cmd(&["GET", key]) == value && hits(proxy) > before
+    });
 }
 
 /// The reply and how long it took.
@@ -35,7 +37,15 @@ fn redis_may_come_after_nearhit() {
     let port = free_port();
     let mut proxy = Nearhit::serve_with(&format!("redis://127.0.0.1:{port}"), &ALWAYS);
     let mut client = proxy.connect();
-    for line in ["GET k", "SET k v", "MULTI", "BLPOP l 0", "SUBSCRIBE c", "MGET a b", "EVAL return_1 0"] {
+    for line in [
+        "GET k",
+        "SET k v",
+        "MULTI",
+        "BLPOP l 0",
+        "SUBSCRIBE c",
+        "MGET a b",
+        "EVAL return_1 0",
+    ] {
         let (reply, took) = timed(&mut client, line);
         let wanted = format!("ERR nearhit: connect to 127.0.0.1:{port}: ");
         assert!(reply.is_error_with(&wanted), "{line}: {reply:?}");
@@ -103,12 +113,21 @@ fn write_until(proxy: &Nearhit, writer: usize, stop: &AtomicBool) -> Told {
 
 #[test]
 fn no_write_is_applied_twice_or_lost_when_redis_restarts_under_load() {
-    let builder = RedisServer::builder().arg("--appendonly", "yes").arg("--appendfsync", "always");
+    let builder = RedisServer::builder()
+        .arg("--appendonly", "yes")
+        .arg("--appendfsync", "always");
     let mut redis = builder.start();
     let proxy = Nearhit::serve_with(&redis.url(), &ALWAYS);
     let stop = AtomicBool::new(false);
     let told: Vec<Told> = std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..4).map(|writer| scope.spawn({ let (proxy, stop) = (&proxy, &stop); move || write_until(proxy, writer, stop) })).collect();
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                scope.spawn({
+                    let (proxy, stop) = (&proxy, &stop);
+                    move || write_until(proxy, writer, stop)
+                })
+            })
+            .collect();
         for _ in 0..4 {
             let before: i64 = redis.cmd(&["LLEN", "list:0"]).int();
             wait_for("writes", SOON, || redis.cmd(&["LLEN", "list:0"]).int() > before + 200);
@@ -116,17 +135,38 @@ fn no_write_is_applied_twice_or_lost_when_redis_restarts_under_load() {
             redis.restart();
         }
         stop.store(true, Ordering::SeqCst);
-        writers.into_iter().map(|writer| writer.join().expect("a writer")).collect()
+        writers
+            .into_iter()
+            .map(|writer| writer.join().expect("a writer"))
+            .collect()
     });
     for (writer, told) in told.iter().enumerate() {
-        let stored: Vec<String> = redis.cmd(&["LRANGE", &format!("list:{writer}"), "0", "-1"]).items().iter().map(Reply::text).collect();
+        let stored: Vec<String> = redis
+            .cmd(&["LRANGE", &format!("list:{writer}"), "0", "-1"])
+            .items()
+            .iter()
+            .map(Reply::text)
+            .collect();
         let unique: HashSet<&String> = stored.iter().collect();
         assert_eq!(unique.len(), stored.len(), "a push was applied twice");
-        assert!(stored.iter().all(|id| !told.refused.contains(id)), "a refused push was applied");
-        let lost: Vec<_> = told.done.iter().filter(|id| !id.starts_with("incr") && !unique.contains(id)).collect();
+        assert!(
+            stored.iter().all(|id| !told.refused.contains(id)),
+            "a refused push was applied"
+        );
+        let lost: Vec<_> = told
+            .done
+            .iter()
+            .filter(|id| !id.starts_with("incr") && !unique.contains(id))
+            .collect();
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-        let incrs = |ids: &HashSet<String>| i64::try_from(ids.iter().filter(|id| id.starts_with("incr")).count()).expect("a count");
-        let counter: i64 = redis.cmd(&["GET", &format!("counter:{writer}")]).text().parse().expect("a number");
+        let incrs = |ids: &HashSet<String>| {
+            i64::try_from(ids.iter().filter(|id| id.starts_with("incr")).count()).expect("a count")
+        };
+        let counter: i64 = redis
+            .cmd(&["GET", &format!("counter:{writer}")])
+            .text()
+            .parse()
+            .expect("a number");
         let (least, most) = (incrs(&told.done), incrs(&told.done) + incrs(&told.uncertain));
         assert!((least..=most).contains(&counter), "{least} ≤ {counter} ≤ {most}");
     }
@@ -139,7 +179,9 @@ fn a_hanging_redis_is_an_error_in_time_and_late_replies_reach_nobody() {
     let redis = RedisServer::start();
     let args = ["--upstream.command-timeout", "300ms", "--cache.enabled", "false"];
     let proxy = Nearhit::serve_with(&redis.url(), &args);
-    let mut clients: Vec<(String, Resp)> = (0..8).map(|number| (format!("mark-{number}"), proxy.connect())).collect();
+    let mut clients: Vec<(String, Resp)> = (0..8)
+        .map(|number| (format!("mark-{number}"), proxy.connect()))
+        .collect();
     for (mark, client) in &mut clients {
         assert_eq!(client.cmd(&["SET", mark, mark]), "OK");
     }
@@ -150,12 +192,21 @@ fn a_hanging_redis_is_an_error_in_time_and_late_replies_reach_nobody() {
     }
     for (mark, client) in &mut clients {
         let [first, second, third] = [(); 3].map(|()| client.reply());
-        assert!(first.is_error_with("ERR nearhit: no answer from 127.0.0.1:"), "{mark}: {first:?}");
-        assert!(second.is_error_with("UNCERTAIN no answer from 127.0.0.1:"), "{mark}: {second:?}");
+        assert!(
+            first.is_error_with("ERR nearhit: no answer from 127.0.0.1:"),
+            "{mark}: {first:?}"
+        );
+        assert!(
+            second.is_error_with("UNCERTAIN no answer from 127.0.0.1:"),
+            "{mark}: {second:?}"
+        );
         assert_eq!(first, third);
     }
     let took = time::now().since(start);
-    assert!((Duration::from_millis(300)..Duration::from_millis(300) + SLACK).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_millis(300)..Duration::from_millis(300) + SLACK).contains(&took),
+        "{took:?}"
+    );
     redis.resume();
     for round in 0..50 {
         for (mark, client) in &mut clients {
@@ -172,7 +223,10 @@ fn a_redis_that_hangs_for_long_loses_its_connections_and_is_found_again() {
     let proxy = Nearhit::serve_with(&redis.url(), &args);
     let mut client = proxy.connect();
     assert_eq!(client.line("SET k v"), "OK");
-    let before = redis.info("total_connections_received").parse::<u64>().expect("a number");
+    let before = redis
+        .info("total_connections_received")
+        .parse::<u64>()
+        .expect("a number");
     redis.pause();
     // Five times the limit, and some looks more.
     let (start, mut errors) = (time::now(), 0);
@@ -182,15 +236,27 @@ fn a_redis_that_hangs_for_long_loses_its_connections_and_is_found_again() {
     }
     redis.resume();
     wait_for("an answer", SOON, || client.line("GET k") == "v");
-    let connections = redis.info("total_connections_received").parse::<u64>().expect("a number") - before;
-    assert!((2..=6).contains(&connections), "{connections} connections for {errors} errors");
+    let connections = redis
+        .info("total_connections_received")
+        .parse::<u64>()
+        .expect("a number")
+        - before;
+    assert!(
+        (2..=6).contains(&connections),
+        "{connections} connections for {errors} errors"
+    );
 }
 
 #[test]
 fn hits_stop_when_redis_has_been_silent_for_the_staleness_bound() {
     let redis = RedisServer::start();
     let mut args = ALWAYS.to_vec();
-    args.extend(["--invalidation.max-staleness", "200ms", "--upstream.command-timeout", "300ms"]);
+    args.extend([
+        "--invalidation.max-staleness",
+        "200ms",
+        "--upstream.command-timeout",
+        "300ms",
+    ]);
     let proxy = Nearhit::serve_with(&redis.url(), &args);
     let mut client = proxy.connect();
     client.line("SET k v");
@@ -207,7 +273,10 @@ fn hits_stop_when_redis_has_been_silent_for_the_staleness_bound() {
         }
         reply.is_error()
     });
-    assert!(last_hit < Duration::from_millis(250), "served from memory {last_hit:?} after the last proof");
+    assert!(
+        last_hit < Duration::from_millis(250),
+        "served from memory {last_hit:?} after the last proof"
+    );
     redis.resume();
     redis.cmd(&["SET", "k", "w"]);
     wait_for("an answer", SOON, || client.line("GET k") == "w");
@@ -247,7 +316,12 @@ fn a_fetch_for_the_cache_is_no_slower_to_fail_than_other_commands() {
 fn who_waits_or_listens_learns_that_the_connection_is_gone() {
     let mut redis = RedisServer::start();
     let proxy = Nearhit::serve(&redis.url());
-    for (line, confirmed) in [("SUBSCRIBE c", true), ("PSUBSCRIBE c*", true), ("MONITOR", true), ("BLPOP l 0", false)] {
+    for (line, confirmed) in [
+        ("SUBSCRIBE c", true),
+        ("PSUBSCRIBE c*", true),
+        ("MONITOR", true),
+        ("BLPOP l 0", false),
+    ] {
         let mut client = proxy.connect();
         client.send_raw(format!("{line}\r\n"));
         if confirmed {
@@ -257,8 +331,15 @@ fn who_waits_or_listens_learns_that_the_connection_is_gone() {
         }
         redis.kill9();
         let rest = String::from_utf8_lossy(&client.read_to_close()).into_owned();
-        let wanted = if confirmed { "" } else { "-UNCERTAIN upstream connection lost " };
-        assert!(rest.starts_with(wanted) && (confirmed <= rest.is_empty()), "{line}: {rest:?}");
+        let wanted = if confirmed {
+            ""
+        } else {
+            "-UNCERTAIN upstream connection lost "
+        };
+        assert!(
+            rest.starts_with(wanted) && (confirmed <= rest.is_empty()),
+            "{line}: {rest:?}"
+        );
         redis.restart();
         wait_for("Redis to be found", SOON, || proxy.connect().line("GET k").is_nil());
     }
@@ -275,10 +356,17 @@ fn a_transaction_whose_connection_is_lost_is_not_committed() {
         }
         redis.kill9();
         redis.restart();
-        client.send_raw(if lines.len() == 2 && lines[0] == "MULTI" { "EXEC\r\n" } else { "MULTI\r\nINCR n\r\nEXEC\r\n" });
+        client.send_raw(if lines.len() == 2 && lines[0] == "MULTI" {
+            "EXEC\r\n"
+        } else {
+            "MULTI\r\nINCR n\r\nEXEC\r\n"
+        });
         let rest = String::from_utf8_lossy(&client.read_to_close()).into_owned();
         assert!(!rest.contains("*1\r\n"), "{lines:?}: {rest:?}");
-        assert!(rest.is_empty() || rest.starts_with("-ERR nearhit: "), "{lines:?}: {rest:?}");
+        assert!(
+            rest.is_empty() || rest.starts_with("-ERR nearhit: "),
+            "{lines:?}: {rest:?}"
+        );
         assert!(redis.cmd(&["GET", "n"]).is_nil(), "{lines:?} ran");
     }
 }

@@ -41,15 +41,12 @@ impl Fake {
     /// Answers greetings itself and everything else by `script`.
     pub fn start(script: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         let script: Arc<Script> = Arc::new(script);
-        Self::listen(move |stream| {
-            let script = Arc::clone(&script);
-            // Ends with its connection, at the latest with the process under test.
-            std::thread::spawn(move || converse(stream, &*script));
-        })
+        Self::listen(move |stream| converse(stream, &*script))
     }
 
-    /// Does `with` to every connection.
-    pub fn listen(with: impl Fn(TcpStream) + Send + 'static) -> Self {
+    /// Does `with` to every connection, each on a thread of its own.
+    pub fn listen(with: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let with = Arc::new(with);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("an address");
         let (accepted, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -60,10 +57,17 @@ impl Fake {
                     return;
                 }
                 count.fetch_add(1, Ordering::SeqCst);
-                stream.map(&with).expect("accept");
+                let (stream, with) = (stream.expect("accept"), Arc::clone(&with));
+                // Ends with its connection, at the latest with the process under test.
+                std::thread::spawn(move || with(stream));
             }
         });
-        Self { addr, accepted, stop, thread: Some(thread) }
+        Self {
+            addr,
+            accepted,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// Where it is, as a URL.
@@ -133,7 +137,8 @@ fn request(input: &[u8]) -> Option<(String, usize)> {
 }
 
 fn greeting(request: &str) -> Option<Answer> {
-    const HELLO: &str = "%4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n";
+    const HELLO: &str =
+        "%4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n";
     let bytes = match request.split(' ').next()? {
         "HELLO" => HELLO,
         "CLIENT" | "SELECT" => "+OK\r\n",
