@@ -174,3 +174,29 @@ fn without_a_server_it_says_how_to_install_one() {
     assert_eq!(done.code(), Some(69));
     assert!(done.stderr.contains("/nowhere/redis-server"), "{}", done.stderr);
 }
+
+#[test]
+fn what_it_was_told_wrong_is_one_clear_message_and_nothing_is_started() {
+    for (flags, status, wanted) in [
+        (
+            ["--listen", "nonsense"],
+            78,
+            "--listen: 'nonsense' is not an address to listen on",
+        ),
+        (
+            ["--metrics", "9381"],
+            78,
+            "--metrics: '9381' is not an address to listen on",
+        ),
+        (
+            ["--cache.max-memory", "1mb"],
+            2,
+            "unexpected argument '--cache.max-memory'",
+        ),
+    ] {
+        let done = child::run(Nearhit::command().arg("sandbox").args(flags), LIMIT);
+        assert_eq!(done.code(), Some(status), "{flags:?}: {}", done.output());
+        assert!(done.stderr.contains(wanted), "{flags:?}: {}", done.stderr);
+        assert_eq!(done.stdout, "", "{flags:?}");
+    }
+}

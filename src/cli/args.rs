@@ -7,11 +7,14 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use nearhit::config::{Row, Section, Shape, find_row, flag_name, rows, sections};
 
+use super::sandbox::{self, SandboxFlags};
 use super::{Invocation, Settings};
 
 const URL: &str = "url";
 const FILE: &str = "config";
-const REST: &str = "rest";
+const LISTEN: &str = "listen";
+const METRICS: &str = "metrics";
+const REDIS_SERVER: &str = "redis-server";
 
 /// Reads the command line, the program's own name first.
 pub(super) fn parse(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
@@ -20,7 +23,7 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
     let matches = command.try_get_matches_from_mut(args)?;
     match matches.subcommand() {
         Some(("check", matches)) => Ok(Invocation::Check(settings(&mut command, matches, unknown)?)),
-        Some(("sandbox", matches)) => Ok(Invocation::Sandbox(strings(matches, REST))),
+        Some(("sandbox", matches)) => Ok(Invocation::Sandbox(sandbox_flags(matches))),
         Some((_, matches)) => Ok(Invocation::Serve(settings(&mut command, matches, unknown)?)),
         None => Ok(Invocation::Serve(settings(&mut command, &matches, unknown)?)),
     }
@@ -86,6 +89,15 @@ fn settings(
     })
 }
 
+fn sandbox_flags(matches: &ArgMatches) -> SandboxFlags {
+    let text = |id: &str| matches.get_one::<String>(id).cloned();
+    SandboxFlags {
+        listen: text(LISTEN),
+        metrics: text(METRICS),
+        redis_server: matches.get_one::<PathBuf>(REDIS_SERVER).cloned(),
+    }
+}
+
 /// What was typed is not quoted: it may be `user:password@host`.
 fn not_a_url(command: &mut Command, text: &str) -> clap::Error {
     let commands: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
@@ -114,12 +126,33 @@ fn command() -> Command {
         .args_conflicts_with_subcommands(true)
         .subcommand(with_settings(Command::new("serve").about(serve)))
         .subcommand(with_flags(Command::new("check").about(check)))
-        .subcommand(
-            Command::new("sandbox")
-                .about("Try nearhit with a server of its own")
-                .disable_help_flag(true)
-                .arg(Arg::new(REST).num_args(0..).trailing_var_arg(true).allow_hyphen_values(true)),
+        .subcommand(sandbox_command())
+}
+
+fn sandbox_command() -> Command {
+    let about = "Try nearhit: a Redis primary, two replicas and nearhit, until Ctrl-C; nothing is kept";
+    let address = |id: &'static str, help: String| Arg::new(id).long(id).value_name("IP:PORT").help(help);
+    let listen = format!(
+        "Where nearhit listens; port 0 is a free one [default: {}]",
+        sandbox::LISTEN
+    );
+    let metrics = format!(
+        "Where the metrics page is; a free port if this one is taken [default: {}]",
+        sandbox::METRICS
+    );
+    let server = "The server to start [default: $REDIS_SERVER, else redis-server, else valkey-server]";
+    Command::new("sandbox")
+        .about(about)
+        .arg(address(LISTEN, listen).visible_alias("server.listen"))
+        .arg(address(METRICS, metrics).visible_alias("metrics.listen"))
+        .arg(
+            Arg::new(REDIS_SERVER)
+                .long(REDIS_SERVER)
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf))
+                .help(server),
         )
+        .after_help("Exit codes: 0 stopped by a signal, 1 something failed, 2 wrong usage, 69 no Redis server here, 73 the address is taken, 78 an address is none.")
 }
 
 const AFTER: &str = "\
@@ -294,12 +327,31 @@ mod tests {
     }
 
     #[test]
-    fn the_sandbox_gets_its_flags_as_they_are() {
-        let rest = ["--help", "--cache.max_memory=1", "-x"].map(str::to_owned).to_vec();
-        assert_eq!(
-            parsed("sandbox --help --cache.max_memory=1 -x"),
-            Invocation::Sandbox(rest)
-        );
+    fn the_sandbox_has_flags_of_its_own() {
+        assert_eq!(parsed("sandbox"), Invocation::Sandbox(SandboxFlags::default()));
+        let wanted = SandboxFlags {
+            listen: Some("127.0.0.1:1".into()),
+            metrics: Some("127.0.0.1:2".into()),
+            redis_server: Some("/r".into()),
+        };
+        for line in [
+            "sandbox --listen 127.0.0.1:1 --metrics 127.0.0.1:2 --redis-server /r",
+            "sandbox --redis-server=/r --metrics.listen=127.0.0.1:2 --server.listen 127.0.0.1:1",
+        ] {
+            assert_eq!(parsed(line), Invocation::Sandbox(wanted.clone()), "{line}");
+        }
+        assert_eq!(refused("sandbox --help").0, ErrorKind::DisplayHelp);
+        for line in [
+            "sandbox --cache.max-memory 1mb",
+            "sandbox redis://db",
+            "sandbox --listen",
+        ] {
+            let kind = refused(line).0;
+            assert!(
+                matches!(kind, ErrorKind::UnknownArgument | ErrorKind::InvalidValue),
+                "{line}: {kind}"
+            );
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ enum Invocation {
     Serve(Settings),
     /// `nearhit check`.
     Check(Settings),
-    /// `nearhit sandbox`, with what follows the word.
-    Sandbox(Vec<String>),
+    /// `nearhit sandbox`.
+    Sandbox(sandbox::SandboxFlags),
 }
 
 /// Where this invocation takes its settings from, beside the environment.
@@ -49,10 +49,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     match args::parse(args) {
         Ok(Invocation::Serve(settings)) => serve::run(&settings),
         Ok(Invocation::Check(settings)) => check::run(&settings),
-        Ok(Invocation::Sandbox(args)) => {
-            drop(args);
-            sandbox::run(sandbox::SandboxOptions::default())
-        }
+        Ok(Invocation::Sandbox(flags)) => sandbox::run(flags),
         Err(error) => {
             // Help and version come here too, with exit code 0. A closed pipe is no reason to fail.
             drop(error.print());

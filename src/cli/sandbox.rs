@@ -8,40 +8,62 @@
 //! ```
 //!
 //! `make run` is this command. Exit status: 0 stopped by a signal, 1 something failed while it ran, 69 no Redis server
-//! here, 73 the address is taken.
+//! here, 73 the address is taken, 78 an address is none.
 
 mod guide;
 mod servers;
 mod watchdog;
 
+use super::exit;
 use nearhit::error::{Error, Kind};
 use servers::Servers;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What `nearhit sandbox` can be told.
-#[derive(Clone, Debug)]
-pub(crate) struct SandboxOptions {
-    /// Where the proxy listens. Default `127.0.0.1:6380`; taken: exit status 73.
-    pub(crate) listen: SocketAddr,
-    /// Where `/metrics` is. Default `127.0.0.1:9381`; taken: a free port of the same address.
-    pub(crate) metrics: SocketAddr,
-    /// The server's program. Default: `REDIS_SERVER` of the environment, else `redis-server`, else `valkey-server`.
-    pub(crate) redis_server: Option<PathBuf>,
+/// Where the proxy listens, unless told otherwise.
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6380);
+/// Where `/metrics` is, unless told otherwise.
+pub(super) const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9381);
+
+/// What `nearhit sandbox` was told, as it was typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SandboxFlags {
+    pub(super) listen: Option<String>,
+    pub(super) metrics: Option<String>,
+    pub(super) redis_server: Option<PathBuf>,
 }
 
-impl Default for SandboxOptions {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 6380)),
-            metrics: SocketAddr::from(([127, 0, 0, 1], 9381)),
-            redis_server: None,
-        }
+/// What the sandbox is to be.
+#[derive(Clone, Debug)]
+struct SandboxOptions {
+    /// Taken: exit status 73.
+    listen: SocketAddr,
+    /// Taken: a free port of the same address.
+    metrics: SocketAddr,
+    /// The server's program. None: `REDIS_SERVER` of the environment, else `redis-server`, else `valkey-server`.
+    redis_server: Option<PathBuf>,
+}
+
+impl SandboxOptions {
+    fn read(flags: SandboxFlags) -> Result<Self, Failure> {
+        Ok(Self {
+            listen: address("listen", flags.listen, LISTEN)?,
+            metrics: address("metrics", flags.metrics, METRICS)?,
+            redis_server: flags.redis_server,
+        })
     }
+}
+
+fn address(flag: &str, typed: Option<String>, default: SocketAddr) -> Result<SocketAddr, Failure> {
+    let Some(typed) = typed else { return Ok(default) };
+    typed.parse().map_err(|_| {
+        let text = format!("--{flag}: '{typed}' is not an address to listen on; expected ip:port or [ipv6]:port");
+        Failure::new(exit::CONFIG, text)
+    })
 }
 
 /// Why the sandbox ended other than by a signal: what to print, and the exit status from `sysexits.h`.
@@ -51,12 +73,8 @@ struct Failure {
     message: String,
 }
 
-/// Something broke that was there a moment ago.
-const FAILED: u8 = 1;
 /// `EX_UNAVAILABLE`: no Redis server on this machine.
 const NO_SERVER: u8 = 69;
-/// `EX_CANTCREAT`: the address is taken.
-const TAKEN: u8 = 73;
 
 impl Failure {
     fn new(status: u8, message: impl Into<String>) -> Self {
@@ -67,13 +85,17 @@ impl Failure {
     }
 
     fn io(what: &str, error: &std::io::Error) -> Self {
-        Self::new(FAILED, format!("{what}: {error}"))
+        Self::new(exit::FAILURE, format!("{what}: {error}"))
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = if error.kind() == Kind::Bind { TAKEN } else { FAILED };
+        let status = if error.kind() == Kind::Bind {
+            exit::CANNOT_BIND
+        } else {
+            exit::FAILURE
+        };
         Self::new(status, error.to_string())
     }
 }
@@ -82,8 +104,8 @@ impl From<Error> for Failure {
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs the sandbox until a signal comes or something fails.
-pub(crate) fn run(args: SandboxOptions) -> ExitCode {
-    match prepare_and_run(args) {
+pub(super) fn run(flags: SandboxFlags) -> ExitCode {
+    match SandboxOptions::read(flags).and_then(prepare_and_run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("nearhit sandbox: {}", failure.message);
@@ -168,10 +190,10 @@ fn must_be_free(addr: SocketAddr) -> Result<(), Failure> {
     match TcpListener::bind(addr) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(Failure::new(
-            TAKEN,
+            exit::CANNOT_BIND,
             format!("{addr} is already in use: stop what listens there, or choose another address with --listen"),
         )),
-        Err(error) => Err(Failure::new(TAKEN, format!("listen on {addr}: {error}"))),
+        Err(error) => Err(Failure::new(exit::CANNOT_BIND, format!("listen on {addr}: {error}"))),
     }
 }
 

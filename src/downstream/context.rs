@@ -15,6 +15,7 @@ use crate::command::CommandTable;
 use crate::config::{Credentials, Limits};
 use crate::metrics::{Metrics, WorkerRecorder};
 use crate::resp::{Request, Version};
+use crate::time::Instant;
 use crate::tracking::Tracking;
 use crate::upstream::Pool;
 
@@ -48,7 +49,7 @@ pub struct Peer {
     /// 2 or 3.
     pub resp: u8,
     /// When it connected.
-    pub since: crate::time::Instant,
+    pub since: Instant,
 }
 
 /// nearhit's own command (`PROXY …`); built on a higher floor.
@@ -143,6 +144,28 @@ impl Context {
             .and_then(|place| self.sessions.borrow().get(place).cloned().flatten());
         if let Some(session) = session.filter(|session| session.generation == ticket.generation) {
             session.fetched(ticket.number, delivery);
+        }
+    }
+
+    /// Answers requests whose replies are late with an error. Call it about ten times a second.
+    pub fn check_late(&self, now: Instant) {
+        let Some(limit) = self.shared.settings.command_timeout else {
+            return;
+        };
+        self.pool.borrow().check_late(now);
+        for session in self.sessions.borrow().iter().flatten() {
+            session.check_late(limit, now);
+        }
+    }
+
+    /// What a client is told about a request that was not answered in time. What may have changed data says so with a
+    /// code of its own, because client libraries repeat requests that failed with the usual ones.
+    pub(super) fn late_text(&self, after: Duration, writes: bool) -> String {
+        let upstream = &self.shared.settings.upstream;
+        if writes {
+            format!("UNCERTAIN no answer from {upstream} within {after:?}; the command may or may not have run")
+        } else {
+            format!("ERR nearhit: no answer from {upstream} within {after:?}")
         }
     }
 

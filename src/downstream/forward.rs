@@ -260,15 +260,13 @@ impl Waiter for Forwarded {
     }
 
     fn late(&mut self, after: Duration, _now: Instant) {
-        self.late = true;
-        let upstream = &self.session.context.shared.settings.upstream;
-        if self.op.writes {
-            self.fail(&format!(
-                "UNCERTAIN no answer from {upstream} within {after:?}; the command may or may not have run"
-            ));
-        } else {
-            self.fail(&format!("ERR nearhit: no answer from {upstream} within {after:?}"));
+        if self.partly {
+            // The client has half of the reply: an error would become part of it. If the rest does not come either, the
+            // connection is given up, and the client's with it.
+            return;
         }
+        self.late = true;
+        self.fail(&self.session.context.late_text(after, self.op.writes));
         self.count_error(ErrorKind::Timeout);
         let mut core = self.session.core.borrow_mut();
         if !self.op.pinned {

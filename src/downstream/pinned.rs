@@ -7,7 +7,7 @@
 //! The session waits for its own requests before it changes connection in either direction, so that effects keep their
 //! order.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use super::forward::{Forwarded, Op, Special, loss_text};
 use super::request::{Flow, Turn};
@@ -16,10 +16,10 @@ use super::subscribe::{self, Subscriptions};
 use super::switch;
 use crate::coherence::Keys;
 use crate::command::{Command, Effect, Pin as Why};
-use crate::metrics::Outcome;
+use crate::metrics::{Disconnect, Outcome};
 use crate::resp::{Request, Version, encode};
 use crate::time::Instant;
-use crate::upstream::Connection;
+use crate::upstream::{Connection, Loss, Outlet};
 
 /// The session's own connection and what keeps it.
 pub(super) struct Pin {
@@ -146,12 +146,7 @@ impl Turn<'_> {
                 return Err(Flow::Next);
             }
         };
-        let session = Rc::downgrade(self.session);
-        connection.set_outlet(Some(Rc::new(move |frame: &[u8], _now: Instant| {
-            if let Some(session) = session.upgrade() {
-                session.pushed(frame);
-            }
-        })));
+        connection.set_outlet(Some(Rc::new(ToSession(Rc::downgrade(self.session)))));
         self.core.pin = Some(Pin {
             connection,
             db,
@@ -305,11 +300,27 @@ fn queue(transaction: &mut Transaction, command: &Command, keys: &[u64]) {
     transaction.alters |= alters;
 }
 
-impl Session {
-    /// A frame came that answers nobody.
-    pub(super) fn pushed(&self, frame: &[u8]) {
-        self.core.borrow_mut().pipeline.push(frame);
-        self.wake();
+/// The way from a session's own connection to the session.
+struct ToSession(Weak<Session>);
+
+impl Outlet for ToSession {
+    fn frame(&self, frame: &[u8], _now: Instant) {
+        if let Some(session) = self.0.upgrade() {
+            session.core.borrow_mut().pipeline.push(frame);
+            session.wake();
+        }
+    }
+
+    fn ended(&self, loss: &Loss) {
+        // Closed from this side: by the session, or because everything ends.
+        if *loss == Loss::Shutdown {
+            return;
+        }
+        if let Some(session) = self.0.upgrade() {
+            // What was watched, queued or subscribed is gone. A subscriber would wait for ever for what will not come.
+            session.core.borrow_mut().closing.get_or_insert(Disconnect::Upstream);
+            session.wake();
+        }
     }
 }
 

@@ -265,8 +265,10 @@ impl<'a> Turn<'a> {
         self.core.at_home += 1;
         self.core.causality.forwarded(&op.keys, op.hides_effects());
         let limit = self.context.shared.settings.command_timeout;
+        // Not `now`: a read whose fetch did not work out has waited already.
+        let started = op.started;
         let waiter = Forwarded::new(self.session, Some(number), op);
-        if let Err(lost) = connection.send(frame, waiter, limit, self.now) {
+        if let Err(lost) = connection.send(frame, waiter, limit, started) {
             self.lost.push(lost);
         }
     }

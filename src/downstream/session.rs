@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::context::{Context, Peer};
 use super::pinned::Pin;
 use super::pipeline::Pipeline;
 use crate::coherence::{Causality, Delivery};
-use crate::metrics::{Disconnect, Outcome};
+use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::resp::{Version, encode, to_resp2};
 use crate::time::{self, Instant};
 
@@ -179,9 +180,33 @@ impl Session {
         }
         self.wake();
     }
+
+    /// Answers reads whose fetch takes longer than `limit`; the reply may still fill the cache.
+    pub(super) fn check_late(&self, limit: Duration, now: Instant) {
+        let mut core = self.core.borrow_mut();
+        if core.fetching.is_empty() {
+            return;
+        }
+        let late = |fetching: &Fetching| now.since(fetching.started) > limit;
+        let late: Vec<_> = core.fetching.extract_if(|_, fetching| late(fetching)).collect();
+        if late.is_empty() {
+            return;
+        }
+        let mut reply = Vec::new();
+        encode::error(&mut reply, self.context.late_text(limit, false).as_bytes());
+        for (number, fetching) in late {
+            core.causality.fetched(fetching.key);
+            core.pipeline.complete(number, &reply);
+            core.answer(fetching.command, Outcome::Error);
+            let error = (Origin::Proxy, ErrorKind::Timeout);
+            self.context.shared.metrics.command_errors.inc(error);
+        }
+        drop(core);
+        self.wake();
+    }
 }
 
 /// A duration in the unit latencies are counted in.
-pub(super) fn nanos(duration: std::time::Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

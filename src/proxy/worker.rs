@@ -255,7 +255,8 @@ impl Worker {
                     let now = time::now();
                     // Relaxed: it is only compared with the clock.
                     self.heartbeat.store(now.as_nanos(), Ordering::Relaxed);
-                    context.pool.borrow_mut().tick(now);
+                    context.pool.borrow_mut().tidy();
+                    context.check_late(now);
                     if draining {
                         // Sessions that became idle since are noticed here.
                         context.drain();

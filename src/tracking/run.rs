@@ -15,6 +15,8 @@ use crate::upstream::{Control, Handshake, Loss};
 
 /// Fills written in one go at most.
 const BATCH: usize = 256;
+/// A connection that lasted so long was a good one. Chosen, not measured.
+const STABLE: Duration = Duration::from_secs(1);
 
 pub(super) struct Keeper<W, O> {
     pub(super) handshake: Handshake,
@@ -48,13 +50,19 @@ impl<W, O: Outbox<W>> Keeper<W, O> {
             let pause = match up {
                 Ok(up) => {
                     failing = false;
+                    let since = time::now();
                     match self.serve(up).await {
                         End::Stopped => return,
                         End::Lost(why) => {
                             tracing::warn!(upstream = %self.handshake.address, why, "tracked connection lost; the near-cache starts over")
                         }
                     }
-                    Duration::ZERO
+                    // A server that lets us in and throws us out at once must not be asked without a pause.
+                    if time::now().since(since) < STABLE {
+                        crate::upstream::jittered_pause()
+                    } else {
+                        Duration::ZERO
+                    }
                 }
                 Err(loss) => {
                     if !std::mem::replace(&mut failing, true) {

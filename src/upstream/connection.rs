@@ -59,10 +59,23 @@ pub trait Waiter {
     fn lost(self, loss: &Loss, sent: bool, now: Instant);
 }
 
-/// Takes frames that answer nobody.
-type Outlet = Rc<dyn Fn(&[u8], Instant)>;
-/// Is told once why the connection ended.
-type Ended = Box<dyn FnOnce(&Loss)>;
+/// Who keeps an eye on a connection. Each is called once at most.
+pub trait Watcher {
+    /// The handshake has succeeded.
+    fn ready(&self);
+    /// The first request was answered.
+    fn useful(&self);
+    /// The connection has ended; `useful` tells whether it ever answered a request.
+    fn ended(&self, loss: &Loss, useful: bool);
+}
+
+/// Who takes what answers nobody, on a connection where such frames may come.
+pub trait Outlet {
+    /// A frame that answers nobody. `now` was read after it was.
+    fn frame(&self, frame: &[u8], now: Instant);
+    /// The connection has ended, and every waiter was told.
+    fn ended(&self, loss: &Loss);
+}
 
 struct Waiting<W> {
     waiter: W,
@@ -83,6 +96,8 @@ struct State<W> {
     queued_total: u64,
     written_total: u64,
     waiters: VecDeque<Waiting<W>>,
+    /// It has answered a request.
+    useful: bool,
     phase: Phase,
 }
 
@@ -99,11 +114,11 @@ struct Inner<W> {
     recorder: Arc<WorkerRecorder>,
     /// The connection's task, woken when there is something to write or it is to close.
     task: Cell<Option<Waker>>,
-    closing: Cell<bool>,
+    /// It is to close, and why.
+    closing: RefCell<Option<Loss>>,
     /// Takes frames that answer nobody; without it they close the connection, unless they are RESP3 pushes.
-    outlet: RefCell<Option<Outlet>>,
-    /// Called once when the connection ends.
-    ended: RefCell<Option<Ended>>,
+    outlet: RefCell<Option<Rc<dyn Outlet>>>,
+    watcher: Box<dyn Watcher>,
 }
 
 /// A handle on one connection; clones are the same connection. Only usable on the thread that made it.
@@ -116,26 +131,27 @@ impl<W> Clone for Connection<W> {
 }
 
 impl<W: Waiter + 'static> Connection<W> {
-    /// Begins to connect; requests may be sent at once and wait for the handshake. `ended` is called once, at the end.
+    /// Begins to connect; requests may be sent at once and wait for the handshake.
     ///
     /// # Panics
     /// Outside a tokio `LocalSet`.
-    pub fn open(handshake: Handshake, recorder: Arc<WorkerRecorder>, ended: impl FnOnce(&Loss) + 'static) -> Self {
+    pub fn open(handshake: Handshake, recorder: Arc<WorkerRecorder>, watcher: impl Watcher + 'static) -> Self {
         let state = State {
             out: Vec::new(),
             written: 0,
             queued_total: 0,
             written_total: 0,
             waiters: VecDeque::new(),
+            useful: false,
             phase: Phase::Connecting,
         };
         let inner = Rc::new(Inner {
             state: RefCell::new(state),
             recorder,
             task: Cell::new(None),
-            closing: Cell::new(false),
+            closing: RefCell::new(None),
             outlet: RefCell::new(None),
-            ended: RefCell::new(Some(Box::new(ended))),
+            watcher: Box::new(watcher),
         });
         let connection = Self(Rc::clone(&inner));
         tokio::task::spawn_local(async move { inner.run(handshake).await });
@@ -171,20 +187,24 @@ impl<W: Waiter + 'static> Connection<W> {
         Ok(())
     }
 
-    /// Sets who takes frames that answer nobody.
-    pub fn set_outlet(&self, outlet: Option<Outlet>) {
+    /// Sets who takes frames that answer nobody and hears of the end.
+    pub fn set_outlet(&self, outlet: Option<Rc<dyn Outlet>>) {
         *self.0.outlet.borrow_mut() = outlet;
     }
 
     /// Closes the socket; requests on their way are lost.
     pub fn close(&self) {
-        self.0.closing.set(true);
+        self.close_because(Loss::Shutdown);
+    }
+
+    fn close_because(&self, loss: Loss) {
+        self.0.closing.borrow_mut().get_or_insert(loss);
         self.0.wake();
     }
 
     /// Whether it has ended.
     pub fn is_closed(&self) -> bool {
-        self.0.closing.get() || matches!(self.0.state.borrow().phase, Phase::Closed(_))
+        self.0.closing.borrow().is_some() || matches!(self.0.state.borrow().phase, Phase::Closed(_))
     }
 
     /// Requests that wait for their replies.
@@ -196,7 +216,7 @@ impl<W: Waiter + 'static> Connection<W> {
     /// it nothing can be answered. Call it about ten times a second.
     pub fn check_late(&self, now: Instant) {
         let mut state = self.0.state.borrow_mut();
-        let mut hopeless = false;
+        let mut hopeless = None;
         for (index, waiting) in state.waiters.iter_mut().enumerate() {
             let Some(limit) = waiting.limit else { continue };
             let waited = now.since(waiting.since);
@@ -204,14 +224,16 @@ impl<W: Waiter + 'static> Connection<W> {
                 // Younger ones behind it may have a shorter limit, but all limits of a connection are the same setting.
                 break;
             }
-            hopeless |= index == 0 && waited > limit * 5;
+            if index == 0 && waited > limit * 5 {
+                hopeless = Some(Loss::Timeout(limit * 5));
+            }
             if !std::mem::replace(&mut waiting.told, true) {
                 waiting.waiter.late(limit, now);
             }
         }
         drop(state);
-        if hopeless {
-            self.close();
+        if let Some(loss) = hopeless {
+            self.close_because(loss);
         }
     }
 }
@@ -227,6 +249,7 @@ impl<W: Waiter> Inner<W> {
         let loss = match self.connected(&handshake).await {
             Ok(socket) => {
                 self.state.borrow_mut().phase = Phase::Ready;
+                self.watcher.ready();
                 let mut io = Io {
                     socket,
                     scanner: ReplyScanner::new(ReplyLimits {
@@ -249,8 +272,8 @@ impl<W: Waiter> Inner<W> {
         let mut connecting = Box::pin(handshake::connect(handshake));
         poll_fn(|cx| {
             self.task.set(Some(cx.waker().clone()));
-            if self.closing.get() {
-                return Poll::Ready(Err(Loss::Shutdown));
+            if let Some(loss) = self.closing.borrow().clone() {
+                return Poll::Ready(Err(loss));
             }
             connecting.as_mut().poll(cx)
         })
@@ -262,23 +285,24 @@ impl<W: Waiter> Inner<W> {
         let now = time::now();
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed(loss.clone());
-        let written = state.written_total;
+        let (written, useful) = (state.written_total, state.useful);
         let waiters = std::mem::take(&mut state.waiters);
         state.out = Vec::new();
         drop(state);
-        if let Some(ended) = self.ended.take() {
-            ended(loss);
-        }
+        self.watcher.ended(loss, useful);
         for waiting in waiters {
             waiting.waiter.lost(loss, waiting.offset < written, now);
         }
-        *self.outlet.borrow_mut() = None;
+        let outlet = self.outlet.take();
+        if let Some(outlet) = outlet {
+            outlet.ended(loss);
+        }
     }
 
     fn poll(&self, cx: &mut Context<'_>, io: &mut Io) -> Poll<Loss> {
         self.task.set(Some(cx.waker().clone()));
-        if self.closing.get() {
-            return Poll::Ready(Loss::Shutdown);
+        if let Some(loss) = self.closing.borrow().clone() {
+            return Poll::Ready(loss);
         }
         if let Err(loss) = self.write(cx, io) {
             return Poll::Ready(loss);
@@ -379,13 +403,18 @@ impl<W: Waiter> Inner<W> {
             None => Taken::NotMine,
         };
         match taken {
-            Taken::Done => drop(state.waiters.pop_front()),
+            Taken::Done => {
+                drop(state.waiters.pop_front());
+                if !std::mem::replace(&mut state.useful, true) {
+                    self.watcher.useful();
+                }
+            }
             Taken::More => {}
             Taken::NotMine => {
                 drop(state);
                 let outlet = self.outlet.borrow().clone();
                 match outlet {
-                    Some(outlet) => outlet(frame, now),
+                    Some(outlet) => outlet.frame(frame, now),
                     // A push to a connection that asked for none (maintenance notices) answers nobody and harms nobody.
                     None if kind == b'>' => {}
                     None => return Err(odd()),

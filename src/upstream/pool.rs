@@ -1,7 +1,11 @@
 //! One worker's connections to a node: shared ones by database and protocol, and pinned ones that wait for reuse.
 //!
-//! While the node cannot be reached, one attempt is made per 20–80 ms; requests in between fail at once with what the
-//! last attempt found.
+//! ```text
+//! Good ─ not connected, or lost before it answered anything → Suspect ─ a request is answered → Good
+//! ```
+//! While the node is suspect, one connection is opened at a time and none for 20–80 ms after a failure; requests in
+//! between fail at once with what the last attempt found. So a node that is down, or closes every connection, meets at
+//! most some twenty attempts a second from each worker, however many clients there are.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::connection::{Connection, Waiter};
+use super::connection::{Connection, Waiter, Watcher};
 use super::handshake::Handshake;
 use super::loss::Loss;
 use crate::config::{Address, Credentials};
@@ -77,9 +81,78 @@ impl Gauges {
 /// Whether the node could be reached lately.
 #[derive(Debug, Default)]
 struct Health {
+    /// Some: the node is suspect.
     last_failure: RefCell<Option<Loss>>,
-    /// Before this, nothing is attempted.
+    /// Before this, nothing is attempted on a suspect node.
     retry_at: Cell<Instant>,
+    /// Handshakes that the node refused, and until when they are not tried again: that is an affair of this database and
+    /// protocol (a database that does not exist), not of the node.
+    refused: RefCell<HashMap<(u32, Version), (Loss, Instant)>>,
+}
+
+impl Health {
+    /// Why no connection should be opened now; otherwise one is about to be, which may take until `deadline`.
+    fn objection(&self, home: (u32, Version), now: Instant, deadline: Instant) -> Option<Loss> {
+        let refused = self.refused.borrow();
+        if let Some((loss, _)) = refused.get(&home).filter(|(_, until)| now < *until) {
+            return Some(loss.clone());
+        }
+        let failure = self.last_failure.borrow();
+        if failure.is_some() {
+            if now < self.retry_at.get() {
+                return failure.clone();
+            }
+            self.retry_at.set(deadline);
+        }
+        None
+    }
+
+    fn failed(&self, loss: &Loss) {
+        self.retry_at.set(time::now().after(jittered_pause()));
+        *self.last_failure.borrow_mut() = Some(loss.clone());
+    }
+
+    fn refused(&self, home: (u32, Version), loss: &Loss) {
+        let now = time::now();
+        let mut refused = self.refused.borrow_mut();
+        // Clients choose the databases; only what still matters is kept.
+        refused.retain(|_, (_, until)| now < *until);
+        refused.insert(home, (loss.clone(), now.after(jittered_pause())));
+    }
+}
+
+/// What one connection means to the node's health and to the counts.
+struct Watch {
+    home: (u32, Version),
+    health: Rc<Health>,
+    gauges: Arc<Gauges>,
+    gauge: fn(&Gauges) -> &AtomicU64,
+}
+
+impl Watcher for Watch {
+    fn ready(&self) {
+        // The next one may be opened; the node is believed in once it has answered something.
+        self.health.retry_at.set(Instant::ZERO);
+    }
+
+    fn useful(&self) {
+        *self.health.last_failure.borrow_mut() = None;
+    }
+
+    fn ended(&self, loss: &Loss, useful: bool) {
+        (self.gauge)(&self.gauges).fetch_sub(1, Ordering::Relaxed);
+        self.gauges.count(loss);
+        match loss {
+            // It says nothing about the node. If it was the one attempt, the next one may begin.
+            Loss::Shutdown => self.health.retry_at.set(Instant::ZERO),
+            Loss::Refused(_) => {
+                self.health.retry_at.set(Instant::ZERO);
+                self.health.refused(self.home, loss);
+            }
+            _ if useful => {}
+            _ => self.health.failed(loss),
+        }
+    }
 }
 
 /// One worker's connections to one node.
@@ -163,13 +236,17 @@ impl<W: Waiter + 'static> Pool<W> {
         }
     }
 
-    /// Looks after late replies and forgets what was closed. Call it about ten times a second.
-    pub fn tick(&mut self, now: Instant) {
+    /// Forgets what was closed. Call it about ten times a second.
+    pub fn tidy(&mut self) {
         self.shared.retain(|_, connection| !connection.is_closed());
         self.pinned.retain(|connection| !connection.is_closed());
         for idle in self.idle.values_mut() {
             idle.retain(|connection| !connection.is_closed());
         }
+    }
+
+    /// Tells waiters whose replies are late. Call it about ten times a second.
+    pub fn check_late(&self, now: Instant) {
         for connection in self.shared.values().chain(&self.pinned) {
             connection.check_late(now);
         }
@@ -183,14 +260,10 @@ impl<W: Waiter + 'static> Pool<W> {
     }
 
     fn open(&self, db: u32, version: Version, gauge: fn(&Gauges) -> &AtomicU64) -> Result<Connection<W>, Loss> {
-        if let Some(loss) = self
-            .health
-            .last_failure
-            .borrow()
-            .as_ref()
-            .filter(|_| time::now() < self.health.retry_at.get())
-        {
-            return Err(loss.clone());
+        let now = time::now();
+        let deadline = now.after(self.settings.connect_timeout);
+        if let Some(loss) = self.health.objection((db, version), now, deadline) {
+            return Err(loss);
         }
         let handshake = Handshake {
             address: self.settings.address.clone(),
@@ -203,16 +276,13 @@ impl<W: Waiter + 'static> Pool<W> {
         };
         gauge(&self.gauges).fetch_add(1, Ordering::Relaxed);
         self.gauges.opened.fetch_add(1, Ordering::Relaxed);
-        let (health, gauges) = (Rc::clone(&self.health), Arc::clone(&self.gauges));
-        Ok(Connection::open(handshake, Arc::clone(&self.recorder), move |loss| {
-            gauge(&gauges).fetch_sub(1, Ordering::Relaxed);
-            gauges.count(loss);
-            // A refusal is this connection's affair (a database that does not exist), not the node's.
-            if matches!(loss, Loss::Connect(_)) {
-                health.retry_at.set(time::now().after(jittered_pause()));
-                *health.last_failure.borrow_mut() = Some(loss.clone());
-            }
-        }))
+        let watch = Watch {
+            home: (db, version),
+            health: Rc::clone(&self.health),
+            gauges: Arc::clone(&self.gauges),
+            gauge,
+        };
+        Ok(Connection::open(handshake, Arc::clone(&self.recorder), watch))
     }
 }
 

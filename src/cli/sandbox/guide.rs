@@ -48,7 +48,11 @@ fn guide(listen: SocketAddr, metrics: SocketAddr, servers: &[Line]) -> String {
     let behind = format!("redis-cli -p {}", servers.first().map_or(0, |primary| primary.port));
     let tries = [
         (format!("{near} SET greeting hello"), "Redis as ever, through nearhit"),
-        (format!("{near} GET greeting"), "again and again: from memory"),
+        // A key is cached from its second read on (cache.admission).
+        (
+            format!("{near} -r 5 GET greeting"),
+            "twice from Redis, then from memory",
+        ),
         (
             format!("{behind} SET greeting changed"),
             "a write behind nearhit's back",
@@ -91,6 +95,7 @@ mod tests {
             "nearhit    127.0.0.1:6380        metrics http://127.0.0.1:9381/metrics\n",
             "primary    127.0.0.1:7001        pid 11\n",
             "replica 1  127.0.0.1:7002        pid 12\n",
+            "redis-cli -p 6380 -r 5 GET greeting ",
             "redis-cli -p 6380 GET greeting ",
             "redis-cli -p 7001 SET greeting changed ",
             "redis-cli -p 6380 PROXY STATS ",

@@ -2,7 +2,7 @@
 
 use super::guide::Line;
 use super::watchdog::Watchdog;
-use super::{FAILED, Failure};
+use super::{Failure, exit};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -151,7 +151,7 @@ impl Servers {
 
     /// Starts one server and gives back its port once it answers.
     async fn launch(&mut self, name: &'static str, conf: &str, args: &[&str]) -> Result<u16, Failure> {
-        let mut last = Failure::new(FAILED, format!("start the {name}"));
+        let mut last = Failure::new(exit::FAILURE, format!("start the {name}"));
         for _ in 0..TRIES {
             let port = free_port().map_err(|error| Failure::io("find a free port", &error))?;
             let mut server = self.spawn(name, port, conf, args).await?;
@@ -219,7 +219,7 @@ async fn wait_until(server: &mut Server, wanted: impl Fn(&str) -> bool) -> Resul
     };
     timeout(START, poll)
         .await
-        .unwrap_or_else(|_| Err(Failure::new(FAILED, late)))
+        .unwrap_or_else(|_| Err(Failure::new(exit::FAILURE, late)))
 }
 
 /// How a server ended, with the last line it wrote.
@@ -233,7 +233,7 @@ fn ended(server: &Server, status: ExitStatus) -> Failure {
         .rfind(|line| !line.trim().is_empty())
         .unwrap_or("it wrote nothing");
     Failure::new(
-        FAILED,
+        exit::FAILURE,
         format!("the {name} on port {port} (pid {pid}) ended: {status}: {last}"),
     )
 }
