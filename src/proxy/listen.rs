@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -74,9 +74,13 @@ pub(super) fn bind_tcp(address: SocketAddr, backlog: u32) -> Result<TcpListener>
 }
 
 /// Binds a Unix socket: made in a directory only we can enter, given its mode, then moved to its place, so that nobody
-/// can connect in between. A socket nobody listens on any more is replaced.
+/// can connect in between. A socket nobody listens on any more is replaced; any other
+/// file is left alone.
 fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
-    if path.exists() {
+    if let Ok(there) = path.symlink_metadata() {
+        if !there.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file is there that is no socket"));
+        }
         if UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
         }
