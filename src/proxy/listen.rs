@@ -79,7 +79,10 @@ pub(super) fn bind_tcp(address: SocketAddr, backlog: u32) -> Result<TcpListener>
 fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
     if let Ok(there) = path.symlink_metadata() {
         if !there.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file is there that is no socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file is there that is no socket",
+            ));
         }
         if UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
