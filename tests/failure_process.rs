@@ -166,7 +166,12 @@ fn a_stop_before_redis_is_there_is_at_once() {
     ] {
         let mut proxy = Nearhit::serve(&upstream);
         let mut client = proxy.connect();
+        // Accepted, and not only in the listener's queue, which a stop closes.
+        client.line("CLIENT ID");
         client.send(&["GET", "k"]);
+        wait_for("a request", SOON, || {
+            proxy.metric("nearhit_client_bytes_total", &["direction=\"in\""]) > 30.0
+        });
         let start = time::now();
         proxy.signal(Signal::TERM);
         assert_eq!(proxy.wait(LIMIT).code(), Some(0), "{upstream}");
