@@ -151,10 +151,42 @@ fn take_flight<W>(shard: &mut Shard<Record<W>>, id: SlotId, serial: u64) -> Opti
     Some(record.flights.swap_remove(index))
 }
 
-/// Whether a reply is what its command says about a key that does not exist.
+/// Whether a reply is what its command says about a key that does not exist. What is asked for several members (HMGET,
+/// SMISMEMBER, GEOPOS) is answered with nothing for each.
 fn is_empty(reply: &[u8]) -> bool {
-    matches!(
+    let nothing = matches!(
         reply,
         b"_\r\n" | b":0\r\n" | b"*0\r\n" | b"%0\r\n" | b"~0\r\n" | b"$0\r\n\r\n" | b"+none\r\n" | b"#f\r\n"
-    )
+    );
+    nothing || (reply.first() == Some(&b'*') && reply.split(|&byte| byte == b'\n').skip(1).all(is_nothing))
+}
+
+/// Whether a line of an array stands for a member of a key that does not exist.
+fn is_nothing(line: &[u8]) -> bool {
+    matches!(line, b"_\r" | b":0\r" | b"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_empty;
+
+    #[test]
+    fn replies_about_missing_keys_say_nothing_about_any_member() {
+        for nothing in [
+            b"_\r\n".as_slice(),
+            b"*0\r\n",
+            b"*2\r\n_\r\n_\r\n",
+            b"*2\r\n:0\r\n:0\r\n",
+        ] {
+            assert!(is_empty(nothing), "{}", nothing.escape_ascii());
+        }
+        for something in [
+            b"*2\r\n_\r\n$1\r\na\r\n".as_slice(),
+            b"*2\r\n:0\r\n:1\r\n",
+            b"*1\r\n$0\r\n\r\n",
+            b"*1\r\n*2\r\n,0\r\n,0\r\n",
+        ] {
+            assert!(!is_empty(something), "{}", something.escape_ascii());
+        }
+    }
 }
