@@ -114,12 +114,18 @@ impl Bench {
 /// A nearhit in front of `redis`, once it tracks.
 #[track_caller]
 pub fn front(redis: &RedisServer, mode: &str, args: &[&str]) -> Nearhit {
+    front_at(&redis.url(), mode, args)
+}
+
+/// A nearhit in front of whatever is at `url`, once it tracks.
+#[track_caller]
+pub fn front_at(url: &str, mode: &str, args: &[&str]) -> Nearhit {
     let all: Vec<_> = ["--invalidation.mode", mode, "--server.threads", "2"]
         .iter()
         .chain(args)
         .copied()
         .collect();
-    let nearhit = Nearhit::serve_with(&redis.url(), &all);
+    let nearhit = Nearhit::serve_with(url, &all);
     wait_for("tracking", crate::support::SOON, || {
         nearhit.stderr().contains("tracking is on")
     });
