@@ -154,9 +154,18 @@ fn take_flight<W>(shard: &mut Shard<Record<W>>, id: SlotId, serial: u64) -> Opti
 /// Whether a reply is what its command says about a key that does not exist. What is asked for several members (HMGET,
 /// SMISMEMBER, GEOPOS) is answered with nothing for each.
 fn is_empty(reply: &[u8]) -> bool {
+    // -1: BITPOS.
     let nothing = matches!(
         reply,
-        b"_\r\n" | b":0\r\n" | b"*0\r\n" | b"%0\r\n" | b"~0\r\n" | b"$0\r\n\r\n" | b"+none\r\n" | b"#f\r\n"
+        b"_\r\n"
+            | b":0\r\n"
+            | b":-1\r\n"
+            | b"*0\r\n"
+            | b"%0\r\n"
+            | b"~0\r\n"
+            | b"$0\r\n\r\n"
+            | b"+none\r\n"
+            | b"#f\r\n"
     );
     nothing || (reply.first() == Some(&b'*') && reply.split(|&byte| byte == b'\n').skip(1).all(is_nothing))
 }
