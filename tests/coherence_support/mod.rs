@@ -77,12 +77,13 @@ impl Bench {
         })
     }
 
-    /// Waits until the tracked connection is up.
+    /// Kills every connection to the server, and waits until a new one tracks: what was cached before is gone.
     #[track_caller]
-    pub fn wait_until_tracking(&self) {
-        wait_for("tracking", crate::support::SOON, || {
-            self.nearhit.metric("nearhit_tracking_connected", &[]) > 0.0
-        });
+    pub fn start_over(&self) {
+        let started = || self.nearhit.stderr().matches("tracking is on").count();
+        let before = started();
+        self.redis.cmd(&["CLIENT", "KILL", "TYPE", "normal"]);
+        wait_for("tracking anew", crate::support::SOON, || started() > before);
     }
 
     /// Waits until a read through the proxy says what the server says.
