@@ -258,7 +258,7 @@ impl<W> NearCache<W> {
         if !self.policies.terms(query.key).allows(query.id.command) {
             return Err(Bypass::Policy);
         }
-        if self.too_large.knows(query.hash, sight.now) {
+        if self.is_too_large(query.hash, query.id.command, sight.now) {
             return Err(Bypass::TooLarge);
         }
         if !self.limits.admit_always && !self.recent.see(query.hash, sight.now) {

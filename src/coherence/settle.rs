@@ -32,10 +32,10 @@ impl<W> NearCache<W> {
         })
     }
 
-    /// The flight's reply is larger than the cache takes: whoever waited must ask over their own connection, and the key
-    /// is not fetched for the cache again for a while.
+    /// The flight's reply is larger than the cache takes: whoever waited must ask over their own connection, and this read
+    /// of the key is not fetched for the cache again for a while.
     pub fn outgrown(&self, lease: &Lease, now: Instant) -> Vec<W> {
-        self.too_large.see(lease.hash, now);
+        self.note_too_large(lease.hash, lease.command, now);
         self.with_flight(lease, |flight| std::mem::take(&mut flight.waiters))
     }
 
@@ -59,7 +59,11 @@ impl<W> NearCache<W> {
     /// # Errors
     /// Why the reply was not stored; nobody waits any more either way.
     pub fn settle(&self, lease: Lease, reply: Bytes, pttl: i64, sent_at: Instant) -> Result<(), Rejected> {
+        let (hash, command) = (lease.hash, lease.command);
         let outcome = self.store(lease, reply, pttl, sent_at);
+        if outcome == Err(Rejected::TooLarge) {
+            self.note_too_large(hash, command, sent_at);
+        }
         let counter = match outcome {
             Ok(()) => &self.tally.inserts,
             Err(Rejected::Race) => &self.tally.rejected_race,
