@@ -274,7 +274,7 @@ impl<W> NearCache<W> {
         if !self.policies.terms(key).allows(command) {
             return Err(Bypass::Policy);
         }
-        if self.too_large.knows(hash, sight.now) {
+        if self.is_too_large(hash, command, sight.now) {
             return Err(Bypass::TooLarge);
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::flight::Record;
 use super::stream::Origin;
 use crate::cache::eviction::EvictionKind;
 use crate::cache::{Entry, Policies, RecentKeys, Shard};
+use crate::time::Instant;
 
 /// How long a key whose reply did not fit is not fetched for the cache again. Chosen, not measured.
 const TOO_LARGE_WINDOW: Duration = Duration::from_secs(10);
@@ -194,6 +195,17 @@ impl<W> NearCache<W> {
         }
     }
 
+    /// Notes that the reply of `command` about a key is too large. Of that command alone: a hash too large as a whole has
+    /// fields that are not.
+    pub(super) fn note_too_large(&self, hash: u64, command: u16, now: Instant) {
+        self.too_large.see(of_command(hash, command), now);
+    }
+
+    /// Whether that was noted lately.
+    pub(super) fn is_too_large(&self, hash: u64, command: u16, now: Instant) -> bool {
+        self.too_large.knows(of_command(hash, command), now)
+    }
+
     /// Evicts until `extra` more bytes fit. False when they never will.
     pub(super) fn make_room(&self, extra: u64) -> bool {
         if extra > self.limits.max_bytes {
@@ -215,6 +227,11 @@ impl<W> NearCache<W> {
         }
         true
     }
+}
+
+/// The hash of a key and a command. The factor is 2⁶⁴ divided by the golden ratio, which spreads small numbers over all bits.
+fn of_command(hash: u64, command: u16) -> u64 {
+    hash ^ u64::from(command).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// A locked shard; when it is let go, what its weight changed by goes into the total.

@@ -4,6 +4,10 @@
 //! The two sockets have no common order. That is safe because a flight's lease is revoked by name: an invalidation that
 //! arrives before the reply it belongs to revokes the lease, one that arrives after it kills the entry. What the filling
 //! connection answers proves nothing about invalidations, so only this connection's PONGs renew the staleness lease.
+//!
+//! For the same reason a fetched reply waits here for the PONG to a PING sent after it was read: in front of that PONG is
+//! every invalidation of what was written before the reply. Without that a client could be told of a new state and then
+//! be served older entries, of the same key's other commands or of keys written together with it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,6 +32,8 @@ pub struct Subscriber<W> {
     frames: Frames,
     pings: VecDeque<Instant>,
     last_sent: Instant,
+    /// What was read from the filling connection, and when, until this connection has caught up.
+    held: VecDeque<(Instant, Vec<u8>)>,
 }
 
 impl<W> Subscriber<W> {
@@ -39,7 +45,22 @@ impl<W> Subscriber<W> {
             frames: Frames::new(FRAME_LIMIT),
             pings: VecDeque::new(),
             last_sent: Instant::ZERO,
+            held: VecDeque::new(),
         }
+    }
+
+    /// Holds `bytes` of the filling connection back, and asks for the proof they wait for. `now` was read after them.
+    pub fn hold(&mut self, bytes: &[u8], now: Instant, out: &mut Vec<u8>) {
+        self.held.push_back((now, bytes.to_vec()));
+        self.ping(now, out);
+    }
+
+    /// The next bytes of the filling connection whose invalidations have all been handled.
+    pub fn release(&mut self) -> Option<Vec<u8>> {
+        let proved = self.stream.fresh();
+        self.held
+            .pop_front_if(|(read_at, _)| *read_at <= proved)
+            .map(|(_, bytes)| bytes)
     }
 
     /// Appends a PING whose answer renews the lease.

@@ -33,11 +33,11 @@ impl<W> NearCache<W> {
         })
     }
 
-    /// The flight's reply is larger than the cache takes: whoever waited must ask over their own connection, and the key
-    /// is not fetched for the cache again for a while. The flight ends here, for nobody who joined it now would be
+    /// The flight's reply is larger than the cache takes: whoever waited must ask over their own connection, and this
+    /// read of the key is not fetched for the cache again for a while. The flight ends here, for nobody who joined it now would be
     /// answered.
     pub fn outgrown(&self, lease: &Lease, now: Instant) -> Vec<W> {
-        self.too_large.see(lease.hash, now);
+        self.note_too_large(lease.hash, lease.command, now);
         self.end_flight(lease)
     }
 
@@ -66,10 +66,10 @@ impl<W> NearCache<W> {
     /// # Errors
     /// Why the reply was not stored; nobody waits any more either way.
     pub fn settle(&self, lease: Lease, reply: Bytes, pttl: i64, sent_at: Instant) -> Result<(), Rejected> {
-        let hash = lease.hash;
+        let (hash, command) = (lease.hash, lease.command);
         let outcome = self.store(lease, reply, pttl, sent_at);
         if outcome == Err(Rejected::TooLarge) {
-            self.too_large.see(hash, sent_at);
+            self.note_too_large(hash, command, sent_at);
         }
         let counter = match outcome {
             Ok(()) => &self.tally.inserts,
@@ -168,7 +168,7 @@ fn take_flight<W>(shard: &mut Shard<Record<W>>, id: SlotId, serial: u64) -> Opti
 
 /// Whether a reply is what its command says about a key that does not exist: nothing, no elements, or (HMGET,
 /// SMISMEMBER) nothing for every element. A key that does exist may be answered the same way; then it makes no
-/// difference.
+/// difference. `:-1` is what BITPOS says.
 fn is_empty(reply: &[u8]) -> bool {
     match reply {
         b"%0\r\n" | b"~0\r\n" | b"$0\r\n\r\n" | b"+none\r\n" | b"#f\r\n" => true,
@@ -181,5 +181,30 @@ fn is_empty(reply: &[u8]) -> bool {
 }
 
 fn is_nothing(line: &[u8]) -> bool {
-    matches!(line, b"_\r\n" | b":0\r\n" | b"$-1\r\n" | b"*-1\r\n")
+    matches!(line, b"_\r\n" | b":0\r\n" | b":-1\r\n" | b"$-1\r\n" | b"*-1\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_empty;
+
+    #[test]
+    fn replies_about_missing_keys_say_nothing_about_any_member() {
+        for nothing in [
+            b"_\r\n".as_slice(),
+            b"*0\r\n",
+            b"*2\r\n_\r\n_\r\n",
+            b"*2\r\n:0\r\n:0\r\n",
+        ] {
+            assert!(is_empty(nothing), "{}", nothing.escape_ascii());
+        }
+        for something in [
+            b"*2\r\n_\r\n$1\r\na\r\n".as_slice(),
+            b"*2\r\n:0\r\n:1\r\n",
+            b"*1\r\n$0\r\n\r\n",
+            b"*1\r\n*2\r\n,0\r\n,0\r\n",
+        ] {
+            assert!(!is_empty(something), "{}", something.escape_ascii());
+        }
+    }
 }

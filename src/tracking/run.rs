@@ -226,9 +226,19 @@ impl<W> Live<W> {
     }
 
     fn receive(&mut self, from: From, outbox: &mut impl Outbox<W>) -> Result<(), String> {
+        let now = time::now();
         let handled = match (from, &mut self.subscribed) {
-            (From::Subscribed, Some((link, subscriber))) => subscriber.receive(link.input()),
-            _ => self.tracked.receive(self.filling.input(), time::now(), outbox),
+            (From::Subscribed, Some((link, subscriber))) => subscriber.receive(link.input()).and_then(|()| {
+                while let Some(bytes) = subscriber.release() {
+                    self.tracked.receive(&bytes, now, outbox)?;
+                }
+                Ok(())
+            }),
+            (_, Some((link, subscriber))) => {
+                subscriber.hold(self.filling.input(), now, &mut link.out);
+                Ok(())
+            }
+            (_, None) => self.tracked.receive(self.filling.input(), now, outbox),
         };
         handled.map_err(|fence| fence.to_string())
     }
