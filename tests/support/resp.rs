@@ -145,6 +145,11 @@ impl Resp {
         }
     }
 
+    /// The exact bytes of the next frame, or `None` when the server closes or stays silent instead.
+    pub fn try_read_frame(&mut self) -> Option<Vec<u8>> {
+        self.try_read_frame_bytes().ok()
+    }
+
     /// Everything until the server closes.
     #[track_caller]
     pub fn read_to_close(&mut self) -> Vec<u8> {
