@@ -64,6 +64,13 @@ pub(super) struct Op {
     pub(super) outcome: Outcome,
 }
 
+impl Op {
+    /// Whether, while it is on its way, no read may be answered from the cache: it would overtake this.
+    pub(super) fn may_touch_any_key(&self) -> bool {
+        matches!(self.effect, Effect::Unknown | Effect::Admin)
+    }
+}
+
 /// Who waits for one reply: a session, and the slot in its pipeline.
 pub struct Forwarded {
     session: Rc<Session>,
@@ -120,8 +127,7 @@ impl Forwarded {
             }
         } else {
             core.at_home -= 1;
-            core.causality
-                .answered(&self.op.keys, self.op.effect == Effect::Unknown);
+            core.causality.answered(&self.op.keys, self.op.may_touch_any_key());
         }
         if matches!(self.op.special, Special::Select(_) | Special::Hello(_)) && !self.op.pinned {
             core.switching = false;

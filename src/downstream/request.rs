@@ -280,7 +280,7 @@ impl<'a> Turn<'a> {
 
     fn resend(&mut self, op: Op, number: u64, frame: &[u8], connection: &crate::upstream::Connection<Forwarded>) {
         self.core.at_home += 1;
-        self.core.causality.forwarded(&op.keys, op.effect == Effect::Unknown);
+        self.core.causality.forwarded(&op.keys, op.may_touch_any_key());
         let limit = self.context.shared.settings.command_timeout;
         let waiter = Forwarded::new(self.session, Some(number), op);
         if let Err(lost) = connection.send(frame, waiter, limit, self.now) {
