@@ -140,8 +140,9 @@ impl Turn<'_> {
         }
         self.core.version = Version::V2;
         self.core.db = self.context.shared.settings.db;
+        // As Redis does: OFF ends before the answer, SKIP behind it.
+        self.muted &= self.core.replies == Replies::On;
         self.core.replies = Replies::On;
-        self.muted = false;
         let db = self.core.db;
         self.peer(|peer| {
             peer.name.clear();

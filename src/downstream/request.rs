@@ -72,7 +72,7 @@ impl<'a> Turn<'a> {
         if self.core.switching {
             return Flow::Hold;
         }
-        let skipped = self.core.skip_next;
+        let skipped = std::mem::take(&mut self.core.skip_next);
         self.muted = skipped || self.core.replies == Replies::Off;
         let flow = match self.table.lookup(request) {
             Lookup::Known(command)
@@ -82,8 +82,8 @@ impl<'a> Turn<'a> {
             }
             Lookup::Known(_) | Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => self.unknown(request),
         };
-        if skipped && flow == Flow::Next {
-            self.core.skip_next = false;
+        if skipped && flow == Flow::Hold {
+            self.core.skip_next = true;
         }
         flow
     }
