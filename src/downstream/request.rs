@@ -51,6 +51,10 @@ pub(super) fn may_write(command: &Command) -> bool {
         || matches!(command.effect, Effect::Write | Effect::Unknown | Effect::Admin)
 }
 
+fn not_permitted(command: &Command) -> String {
+    format!("NOPERM this user has no permissions to run the '{}' command", command.name())
+}
+
 impl<'a> Turn<'a> {
     pub(super) fn new(session: &'a Rc<Session>, core: &'a mut Core, table: &'a CommandTable) -> Self {
         let context = &session.context;
@@ -111,35 +115,45 @@ impl<'a> Turn<'a> {
                 Err(flow) => flow,
             },
             Place::Refused => {
-                self.refuse(
-                    command.id().number(),
-                    &format!(
-                        "NOPERM this user has no permissions to run the '{}' command",
-                        command.name()
-                    ),
-                );
+                self.refuse(command.id().number(), &not_permitted(command));
                 Flow::Next
             }
         }
     }
 
     fn while_pinned(&mut self, command: &Command, request: &Request<'_>, queued: bool) -> Flow {
+        if matches!(command.name(), "quit" | "reset") {
+            return self.local(command, request);
+        }
+        if let Some(pin) = self.core.pin.as_ref().filter(|_| self.core.version == Version::V2)
+            && command.place(request) != Place::Pinned(Pin::Subscribe)
+            && command.name() != "ping"
+        {
+            // In RESP2 a subscriber may ask for nothing else, and Redis says so.
+            if pin.is_subscribing() {
+                return Flow::Hold;
+            }
+            if pin.is_subscribed() {
+                return self.send_pinned_plain(command, request);
+            }
+        }
         let answered_here = match command.name() {
-            "quit" | "reset" => true,
             "hello" | "auth" | "select" => false,
             _ => command.place(request) == Place::Local && !queued,
         };
         if answered_here {
-            return self.local(command, request);
+            // In which protocol, is known when everything before it is answered.
+            return match &self.core.pin {
+                Some(pin) if !pin.is_quiet() => Flow::Hold,
+                _ => self.local(command, request),
+            };
         }
         if command.place(request) == Place::Refused {
-            self.refuse(
-                command.id().number(),
-                &format!(
-                    "NOPERM this user has no permissions to run the '{}' command",
-                    command.name()
-                ),
-            );
+            let text = not_permitted(command);
+            match queued {
+                true => self.refuse_queued(command, &text),
+                false => self.refuse(command.id().number(), &text),
+            }
             return Flow::Next;
         }
         self.send_pinned(command, request)
@@ -173,8 +187,8 @@ impl<'a> Turn<'a> {
             outcome: Outcome::Write,
         };
         self.before_sending(&op);
-        if queued {
-            self.queue_unknown();
+        if let Some(transaction) = self.core.pin.as_mut().and_then(|pin| pin.transaction.as_mut()) {
+            transaction.queue_unknown();
         }
         self.send_on_pin(Some(op), request.frame());
         Flow::Next

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 
 use super::forward::{Op, Special};
-use super::identity;
+use super::identity::{self, Asked};
+use super::pinned;
 use super::request::{Flow, Turn};
 use super::session::{Core, Session};
 use crate::coherence::Keys;
@@ -20,6 +21,8 @@ pub(super) struct Hello {
     pub(super) version: Version,
     /// The name of SETNAME.
     pub(super) name: Option<String>,
+    /// The client says who it is, and is not who nearhit is.
+    pub(super) identified: bool,
 }
 
 /// The database SELECT asks for, if it could be one.
@@ -31,29 +34,21 @@ pub(super) fn database(request: &Request<'_>) -> Option<u32> {
         .filter(|&db: &u32| i32::try_from(db).is_ok())
 }
 
-/// HELLO on a pinned connection: it is Redis that judges it.
-pub(super) fn pinned_hello(request: &Request<'_>) -> Special {
-    if request.args_from(2).any(|arg| arg.eq_ignore_ascii_case(b"AUTH")) {
-        return Special::Keep;
-    }
-    match request.arg(1) {
-        b"2" => Special::Hello(Hello {
-            version: Version::V2,
-            name: None,
-        }),
-        b"3" => Special::Hello(Hello {
-            version: Version::V3,
-            name: None,
-        }),
-        _ => Special::No,
+impl From<Asked<'_>> for Hello {
+    fn from(asked: Asked<'_>) -> Self {
+        Self {
+            version: asked.version,
+            name: asked.name,
+            identified: asked.auth.is_some(),
+        }
     }
 }
 
 /// SELECT succeeded.
-pub(super) fn selected(session: &Session, core: &mut Core, db: u32, pinned: bool) {
+pub(super) fn selected(session: &Session, core: &mut Core, db: u32, on_pin: bool) {
     core.db = db;
-    if pinned && let Some(pin) = &mut core.pin {
-        pin.alter();
+    if on_pin {
+        pinned::alter(core);
     }
     if let Some(mut peer) = session.context.shared.peers.get_mut(&session.id) {
         peer.db = db;
@@ -66,11 +61,14 @@ pub(super) fn greeted(
     core: &mut Core,
     hello: &Hello,
     frame: &[u8],
-    pinned: bool,
+    on_pin: bool,
 ) -> Option<Vec<u8>> {
     core.version = hello.version;
-    if pinned && let Some(pin) = &mut core.pin {
-        pin.alter();
+    if hello.identified {
+        pinned::keep(core);
+    }
+    if on_pin {
+        pinned::alter(core);
     }
     if let Some(mut peer) = session.context.shared.peers.get_mut(&session.id) {
         peer.resp = if hello.version == Version::V3 { 3 } else { 2 };
@@ -141,6 +139,7 @@ impl Turn<'_> {
                 let special = Special::Hello(Hello {
                     version: asked.version,
                     name: asked.name,
+                    identified: false,
                 });
                 self.switch(command, &frame, self.core.db, asked.version, special)
             }
