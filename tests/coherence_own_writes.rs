@@ -338,7 +338,7 @@ fn a_packet_that_changes_databases_reads_in_each() {
                     step("GET k", format!("three{round}")),
                     write("FLUSHDB"),
                     write("GET k"),
-                    write(format!("COPY k k DB 3")),
+                    write("COPY k k DB 3".to_owned()),
                     write("SELECT 3"),
                     step("GET k", format!("zero{round}")),
                     write("FLUSHALL"),

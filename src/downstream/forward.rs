@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::context::Ticket;
-use super::pinned::Transaction;
 use super::session::{Session, nanos};
+use super::transaction::{self, Transaction};
 use super::{pinned, splice, subscribe, switch};
 use crate::coherence::{Flushing, Keys};
 use crate::command::Effect;
@@ -35,8 +35,10 @@ pub(super) enum Special {
     Hello(switch::Hello),
     /// INFO: the `# Proxy` section is appended.
     Info,
-    /// AUTH with nearhit's own credentials: the reply is OK unless it is an error.
+    /// AUTH: a PING in its place for nearhit's own credentials, else from its success on the session keeps its connection.
     Auth,
+    /// MULTI.
+    Multi,
     /// EXEC of this transaction.
     Exec(Transaction),
     /// A command of the SUBSCRIBE family.
@@ -146,8 +148,10 @@ impl Forwarded {
             core.at_home -= 1;
             core.causality.answered(&self.op.keys, self.op.hides_effects());
         }
-        if matches!(self.op.special, Special::Select(_) | Special::Hello(_)) && !self.op.pinned {
-            core.switching = false;
+        match self.op.special {
+            Special::Select(_) | Special::Hello(_) if !self.op.pinned => core.switching = false,
+            Special::Exec(_) => core.switching = false,
+            _ => {}
         }
     }
 
@@ -189,8 +193,14 @@ impl Forwarded {
                     return core.pipeline.complete(number, &reply);
                 }
             }
-            Special::Auth if !failed => return core.pipeline.complete(number, b"+OK\r\n"),
-            Special::Exec(transaction) => pinned::executed(core, transaction),
+            Special::Auth if !failed && !self.op.pinned => return core.pipeline.complete(number, b"+OK\r\n"),
+            Special::Auth if !failed => pinned::keep(core),
+            Special::Multi if failed && !frame.starts_with(b"-ERR MULTI calls") => pinned::refused_multi(core),
+            Special::Exec(transaction) => {
+                if let Some(reply) = transaction::executed(&self.session, core, transaction, frame) {
+                    return core.pipeline.complete(number, &reply);
+                }
+            }
             Special::Keep if !(failed && frame.starts_with(b"-ERR unknown ")) => pinned::keep(core),
             Special::Monitor if !failed => pinned::monitoring(core),
             _ => {}

@@ -2,7 +2,7 @@
 
 use crate::command::Command;
 use crate::metrics::Outcome;
-use crate::resp::{Request, Version, encode};
+use crate::resp::{Request, Version, canonical, encode};
 
 use super::forward::{Op, Special};
 use super::request::{Flow, Turn};
@@ -23,10 +23,7 @@ pub(super) fn read_hello<'a>(request: &Request<'a>, current: Version) -> Result<
         name: None,
     };
     if request.len() > 1 {
-        let number = std::str::from_utf8(request.arg(1))
-            .ok()
-            .and_then(|text| text.parse::<i64>().ok());
-        asked.version = match number {
+        asked.version = match canonical(request.arg(1)) {
             None => return Err("ERR Protocol version is not an integer or out of range".into()),
             Some(2) => Version::V2,
             Some(3) => Version::V3,

@@ -37,8 +37,7 @@ impl Turn<'_> {
                 self.reply(number, |out| encode::integer(out, id));
             }
             "client|getname" => {
-                let name = self.peer(|peer| peer.name.clone());
-                let version = self.core.version;
+                let (name, version) = (self.peer(|peer| peer.name.clone()), self.core.version);
                 self.reply(number, |out| match name.as_str() {
                     "" => encode::null(out, version),
                     name => encode::bulk(out, name.as_bytes()),
@@ -54,34 +53,31 @@ impl Turn<'_> {
             "client|setinfo" => self.set_info(number, request),
             "client|reply" => self.set_replies(number, request),
             "client|info" => {
-                let line = self.peer(|peer| client_line(self_id(self.session.id), peer));
+                let id = self.session.id;
+                let line = self.peer(|peer| client_line(id, peer));
                 self.text(number, &line);
             }
-            "client|list" => {
-                let mut rows: Vec<_> = self
-                    .context
-                    .shared
-                    .peers
-                    .iter()
-                    .map(|peer| (*peer.key(), client_line(*peer.key(), peer.value())))
-                    .collect();
-                rows.sort_unstable_by_key(|(id, _)| *id);
-                let text: String = rows.into_iter().map(|(_, line)| line).collect();
-                self.text(number, &text);
-            }
+            "client|list" => self.list_clients(number),
             // They ask for nothing that nearhit would do to a client otherwise.
             "client|no-evict" | "client|no-touch" | "client|capa" => {
-                self.reply(number, |out| encode::simple(out, b"OK"))
+                self.reply(number, |out| encode::simple(out, b"OK"));
             }
             other => {
-                let text = format!(
-                    "ERR nearhit does not support '{}' yet",
-                    other.replace('|', " ").to_uppercase()
-                );
-                self.refuse(number, &text);
+                let name = other.replace('|', " ").to_uppercase();
+                self.refuse(number, &format!("ERR nearhit does not support '{name}' yet"));
             }
         }
         Flow::Next
+    }
+
+    fn list_clients(&mut self, number: u16) {
+        let peers = self.context.shared.peers.iter();
+        let mut rows: Vec<_> = peers
+            .map(|peer| (*peer.key(), client_line(*peer.key(), peer.value())))
+            .collect();
+        rows.sort_unstable_by_key(|(id, _)| *id);
+        let text: String = rows.into_iter().map(|(_, line)| line).collect();
+        self.text(number, &text);
     }
 
     /// nearhit's own command.
@@ -140,8 +136,9 @@ impl Turn<'_> {
         }
         self.core.version = Version::V2;
         self.core.db = self.context.shared.settings.db;
+        // As Redis does: OFF ends before the answer, SKIP behind it.
+        self.muted &= self.core.replies == Replies::On;
         self.core.replies = Replies::On;
-        self.muted = false;
         let db = self.core.db;
         self.peer(|peer| {
             peer.name.clear();
@@ -210,10 +207,6 @@ impl Turn<'_> {
             .map(|mut peer| change(&mut peer))
             .unwrap_or_default()
     }
-}
-
-fn self_id(id: u64) -> u64 {
-    id
 }
 
 /// A client as CLIENT LIST shows it: Redis' own fields first.

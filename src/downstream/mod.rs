@@ -24,6 +24,7 @@ mod splice;
 mod subscribe;
 mod switch;
 mod task;
+mod transaction;
 
 pub use context::{AdminCommand, Context, Peer, Settings, Shared, Ticket};
 pub use forward::Forwarded;

@@ -10,10 +10,12 @@
 use std::rc::{Rc, Weak};
 
 use super::forward::{Forwarded, Op, Special, loss_text};
+use super::identity::read_hello;
 use super::request::{Flow, Turn};
 use super::session::{Core, Session};
 use super::subscribe::{self, Subscriptions};
 use super::switch;
+use super::transaction::Transaction;
 use crate::coherence::Keys;
 use crate::command::{Command, Effect, Pin as Why};
 use crate::metrics::{Disconnect, Outcome};
@@ -31,6 +33,8 @@ pub(super) struct Pin {
     outstanding: usize,
     /// Of these: may wait for as long as they like.
     blocking: usize,
+    /// Of these: begin or end subscriptions.
+    subscribing: usize,
     pub(super) transaction: Option<Transaction>,
     watching: bool,
     pub(super) subscriptions: Subscriptions,
@@ -39,17 +43,6 @@ pub(super) struct Pin {
     sticky: bool,
     /// It is not in the state it was handed out in: nobody else may have it.
     altered: bool,
-}
-
-/// What MULTI has queued, as far as the cache must know.
-#[derive(Debug, Default)]
-pub(super) struct Transaction {
-    /// Hashes of all keys that may be written.
-    keys: Vec<u64>,
-    /// A command is queued that flushes.
-    admin: bool,
-    /// A command is queued that changes what the connection is (SELECT, HELLO, SUBSCRIBE …).
-    alters: bool,
 }
 
 impl Pin {
@@ -68,6 +61,16 @@ impl Pin {
         self.outstanding == 0
     }
 
+    /// Whether it is not known yet if messages may come.
+    pub(super) fn is_subscribing(&self) -> bool {
+        self.subscribing > 0
+    }
+
+    /// Whether messages may come.
+    pub(super) fn is_subscribed(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
     /// Whether it waits for something that may never come, or only listens: nobody needs to wait for it.
     pub(super) fn is_waiting(&self) -> bool {
         self.blocking > 0 || self.monitoring || !self.subscriptions.is_empty()
@@ -76,8 +79,10 @@ impl Pin {
     /// A request is over.
     pub(super) fn returned(&mut self, special: &Special) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        if matches!(special, Special::Blocking) {
-            self.blocking = self.blocking.saturating_sub(1);
+        match special {
+            Special::Blocking => self.blocking = self.blocking.saturating_sub(1),
+            Special::Subscribe(_) => self.subscribing = self.subscribing.saturating_sub(1),
+            _ => {}
         }
     }
 
@@ -87,12 +92,23 @@ impl Pin {
     }
 }
 
-/// EXEC was answered.
-pub(super) fn executed(core: &mut Core, transaction: &Transaction) {
-    if let Some(pin) = core.pin.as_mut().filter(|_| transaction.alters) {
-        // Which database and protocol the connection has now is known to the server only; all stays there.
-        pin.sticky = true;
-        pin.altered = true;
+/// EXEC ran commands that changed what the connection is.
+pub(super) fn keep_altered(core: &mut Core) {
+    keep(core);
+    alter(core);
+}
+
+/// The connection is not what it was handed out as.
+pub(super) fn alter(core: &mut Core) {
+    if let Some(pin) = &mut core.pin {
+        pin.alter();
+    }
+}
+
+/// MULTI was refused: what follows is not queued.
+pub(super) fn refused_multi(core: &mut Core) {
+    if let Some(pin) = &mut core.pin {
+        pin.transaction = None;
     }
 }
 
@@ -153,6 +169,7 @@ impl Turn<'_> {
             version,
             outstanding: 0,
             blocking: 0,
+            subscribing: 0,
             transaction: None,
             watching: false,
             subscriptions: Subscriptions::default(),
@@ -179,20 +196,35 @@ impl Turn<'_> {
             ..Op::plain(command.id().number(), self.now)
         };
         if queued {
-            if let Some(transaction) = &mut pin.transaction {
-                queue(transaction, command, &self.core.keys);
-            }
-        } else if arity_fits {
+            self.queue(command, request, op);
+            return Flow::Next;
+        }
+        if arity_fits {
             op.keys = Keys::from(self.core.keys.as_slice());
             op.effect = command.effect;
             op.writes = super::request::may_write(command);
             op.special = pin.begin(command, request, self.core.version, &mut op.keys, &mut op.effect);
             op.writes |= matches!(op.special, Special::Exec(_));
+            self.core.switching = matches!(&op.special, Special::Exec(transaction) if transaction.mutes());
+        } else if name == "exec" {
+            // Redis discards the transaction.
+            pin.transaction = None;
+            pin.watching = false;
         }
         if op.writes {
             op.outcome = Outcome::Write;
         }
         self.before_sending(&mut op);
+        self.send_on_pin(Some(op), request.frame());
+        Flow::Next
+    }
+
+    /// Sends a request over the session's own connection that Redis is going to refuse, so that Redis says so.
+    pub(super) fn send_pinned_plain(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        let op = Op {
+            pinned: true,
+            ..Op::plain(command.id().number(), self.now)
+        };
         self.send_on_pin(Some(op), request.frame());
         Flow::Next
     }
@@ -210,6 +242,7 @@ impl Turn<'_> {
         });
         pin.outstanding += 1;
         pin.blocking += usize::from(matches!(op.special, Special::Blocking));
+        pin.subscribing += usize::from(matches!(op.special, Special::Subscribe(_)));
         // A connection that waits for an element may wait for ever, and so may what stands behind it.
         let limit = self
             .context
@@ -238,7 +271,7 @@ impl Pin {
         match command.name() {
             "multi" => {
                 self.transaction.get_or_insert_default();
-                Special::No
+                Special::Multi
             }
             "exec" | "discard" => {
                 let Some(transaction) = self.transaction.take() else {
@@ -265,7 +298,11 @@ impl Pin {
                 Special::No
             }
             "select" => switch::database(request).map_or(Special::No, Special::Select),
-            "hello" => switch::pinned_hello(request, version),
+            "hello" => read_hello(request, version).map_or(Special::No, |asked| Special::Hello(asked.into())),
+            "auth" => {
+                self.altered = true;
+                Special::Auth
+            }
             "monitor" => Special::Monitor,
             _ if command.is_blocking_call(request) => Special::Blocking,
             _ => match command.place(request) {
@@ -276,28 +313,10 @@ impl Pin {
                     self.altered = true;
                     Special::Keep
                 }
-                crate::command::Place::Local if command.name() == "auth" => {
-                    self.altered = true;
-                    Special::Keep
-                }
                 _ => Special::No,
             },
         }
     }
-}
-
-fn queue(transaction: &mut Transaction, command: &Command, keys: &[u64]) {
-    use crate::command::Place;
-    match command.effect {
-        Effect::Write | Effect::Unknown => transaction.keys.extend_from_slice(keys),
-        Effect::Admin => transaction.admin = true,
-        Effect::Read | Effect::None | Effect::KeylessRead => {}
-    }
-    let alters = match command.place {
-        Place::Pinned(Why::Transaction | Why::Blocking) | Place::Shared | Place::Refused => command.name() == "select",
-        Place::Pinned(_) | Place::Local => true,
-    };
-    transaction.alters |= alters;
 }
 
 /// The way from a session's own connection to the session.
@@ -325,13 +344,6 @@ impl Outlet for ToSession {
 }
 
 impl Turn<'_> {
-    /// An unknown command was queued: after EXEC nothing is known about the connection.
-    pub(super) fn queue_unknown(&mut self) {
-        if let Some(transaction) = self.core.pin.as_mut().and_then(|pin| pin.transaction.as_mut()) {
-            transaction.alters = true;
-        }
-    }
-
     /// Answers with an error of our own.
     pub(super) fn refuse(&mut self, command: u16, text: &str) {
         let muted = self.muted;

@@ -65,6 +65,13 @@ impl Pipeline {
         number
     }
 
+    /// Reply `number` is heard, whatever CLIENT REPLY said.
+    pub(super) fn unmute(&mut self, number: u64) {
+        if let Some(slot) = self.at(number).and_then(|at| self.slots.get_mut(at)) {
+            slot.muted = false;
+        }
+    }
+
     /// Part of reply `number` arrived. A number whose reply was complete already is ignored: it was answered late.
     pub(super) fn append(&mut self, number: u64, part: &[u8]) {
         let Some(at) = self.at(number) else { return };

@@ -51,6 +51,13 @@ pub(super) fn may_write(command: &Command) -> bool {
         || matches!(command.effect, Effect::Write | Effect::Unknown | Effect::Admin)
 }
 
+fn not_permitted(command: &Command) -> String {
+    format!(
+        "NOPERM this user has no permissions to run the '{}' command",
+        command.name()
+    )
+}
+
 impl<'a> Turn<'a> {
     pub(super) fn new(session: &'a Rc<Session>, core: &'a mut Core, table: &'a CommandTable, now: Instant) -> Self {
         let context = &session.context;
@@ -72,7 +79,7 @@ impl<'a> Turn<'a> {
         if self.core.switching {
             return Flow::Hold;
         }
-        let skipped = self.core.skip_next;
+        let skipped = std::mem::take(&mut self.core.skip_next);
         self.muted = skipped || self.core.replies == Replies::Off;
         let flow = match self.table.lookup(request) {
             Lookup::Known(command)
@@ -82,18 +89,16 @@ impl<'a> Turn<'a> {
             }
             Lookup::Known(_) | Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => self.unknown(request),
         };
-        if skipped && flow == Flow::Next {
-            self.core.skip_next = false;
+        if skipped && flow == Flow::Hold {
+            self.core.skip_next = true;
         }
         flow
     }
 
     fn known(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         if let Some(pin) = &self.core.pin {
-            // What Redis must judge by its own state is left to Redis.
-            let judged =
-                pin.transaction.is_some() || (self.core.version == Version::V2 && !pin.subscriptions.is_empty());
-            return self.while_pinned(command, request, judged);
+            let queued = pin.transaction.is_some();
+            return self.while_pinned(command, request, queued);
         }
         match command.place(request) {
             Place::Shared => self.shared(command, request),
@@ -113,35 +118,45 @@ impl<'a> Turn<'a> {
                 Err(flow) => flow,
             },
             Place::Refused => {
-                self.refuse(
-                    command.id().number(),
-                    &format!(
-                        "NOPERM this user has no permissions to run the '{}' command",
-                        command.name()
-                    ),
-                );
+                self.refuse(command.id().number(), &not_permitted(command));
                 Flow::Next
             }
         }
     }
 
-    fn while_pinned(&mut self, command: &Command, request: &Request<'_>, judged: bool) -> Flow {
-        let answered_here = match command.name() {
-            "quit" | "reset" => true,
-            "hello" | "auth" | "select" => false,
-            _ => command.place(request) == Place::Local && !judged,
-        };
-        if answered_here {
+    fn while_pinned(&mut self, command: &Command, request: &Request<'_>, queued: bool) -> Flow {
+        if matches!(command.name(), "quit" | "reset") {
             return self.local(command, request);
         }
+        if let Some(pin) = self.core.pin.as_ref().filter(|_| self.core.version == Version::V2)
+            && command.place(request) != Place::Pinned(Pin::Subscribe)
+            && command.name() != "ping"
+        {
+            // In RESP2 a subscriber may ask for nothing else, and Redis says so.
+            if pin.is_subscribing() {
+                return Flow::Hold;
+            }
+            if pin.is_subscribed() {
+                return self.send_pinned_plain(command, request);
+            }
+        }
+        let answered_here = match command.name() {
+            "hello" | "auth" | "select" => false,
+            _ => command.place(request) == Place::Local && !queued,
+        };
+        if answered_here {
+            // In which protocol, is known when everything before it is answered.
+            return match &self.core.pin {
+                Some(pin) if !pin.is_quiet() => Flow::Hold,
+                _ => self.local(command, request),
+            };
+        }
         if command.place(request) == Place::Refused {
-            self.refuse(
-                command.id().number(),
-                &format!(
-                    "NOPERM this user has no permissions to run the '{}' command",
-                    command.name()
-                ),
-            );
+            let text = not_permitted(command);
+            match queued {
+                true => self.refuse_queued(command, &text),
+                false => self.refuse(command.id().number(), &text),
+            }
             return Flow::Next;
         }
         self.send_pinned(command, request)
@@ -172,8 +187,8 @@ impl<'a> Turn<'a> {
             ..Op::plain(OTHER, self.now)
         };
         self.before_sending(&mut op);
-        if queued {
-            self.queue_unknown();
+        if let Some(transaction) = self.core.pin.as_mut().and_then(|pin| pin.transaction.as_mut()) {
+            transaction.queue_unknown();
         }
         self.send_on_pin(Some(op), request.frame());
         Flow::Next

@@ -121,6 +121,8 @@ fn confirm(
         None => {}
     }
     if let Some(number) = number {
+        // CLIENT REPLY does not silence confirmations.
+        core.pipeline.unmute(number);
         core.pipeline.append(number, frame);
         if missing == 0 {
             core.pipeline.finish(number);

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::forward::{Op, Special};
-use super::identity;
+use super::identity::{self, Asked};
 use super::pinned;
 use super::request::{Flow, Turn};
 use super::session::{Core, Session};
@@ -20,8 +20,8 @@ pub(super) struct Hello {
     pub(super) version: Version,
     /// The name of SETNAME.
     pub(super) name: Option<String>,
-    /// It authenticated as somebody: the session keeps its connection.
-    pub(super) keep: bool,
+    /// The client says who it is, and is not who nearhit is.
+    pub(super) identified: bool,
 }
 
 /// The database SELECT asks for, if it could be one.
@@ -33,23 +33,21 @@ pub(super) fn database(request: &Request<'_>) -> Option<u32> {
         .filter(|&db: &u32| i32::try_from(db).is_ok())
 }
 
-/// HELLO on a pinned connection: it is Redis that judges it.
-pub(super) fn pinned_hello(request: &Request<'_>, current: Version) -> Special {
-    // What cannot be read Redis refuses, and then nothing changes.
-    identity::read_hello(request, current).map_or(Special::No, |asked| {
-        Special::Hello(Hello {
+impl From<Asked<'_>> for Hello {
+    fn from(asked: Asked<'_>) -> Self {
+        Self {
             version: asked.version,
             name: asked.name,
-            keep: asked.auth.is_some(),
-        })
-    })
+            identified: asked.auth.is_some(),
+        }
+    }
 }
 
 /// SELECT succeeded.
-pub(super) fn selected(session: &Session, core: &mut Core, db: u32, pinned: bool) {
+pub(super) fn selected(session: &Session, core: &mut Core, db: u32, on_pin: bool) {
     core.db = db;
-    if pinned && let Some(pin) = &mut core.pin {
-        pin.alter();
+    if on_pin {
+        pinned::alter(core);
     }
     if let Some(mut peer) = session.context.shared.peers.get_mut(&session.id) {
         peer.db = db;
@@ -62,14 +60,14 @@ pub(super) fn greeted(
     core: &mut Core,
     hello: &Hello,
     frame: &[u8],
-    pinned: bool,
+    on_pin: bool,
 ) -> Option<Vec<u8>> {
     core.version = hello.version;
-    if pinned && let Some(pin) = &mut core.pin {
-        pin.alter();
-    }
-    if hello.keep {
+    if hello.identified {
         pinned::keep(core);
+    }
+    if on_pin {
+        pinned::alter(core);
     }
     if let Some(mut peer) = session.context.shared.peers.get_mut(&session.id) {
         peer.resp = if hello.version == Version::V3 { 3 } else { 2 };
@@ -140,7 +138,7 @@ impl Turn<'_> {
                 let special = Special::Hello(Hello {
                     version: asked.version,
                     name: asked.name,
-                    keep: false,
+                    identified: false,
                 });
                 self.switch(command, &frame, self.core.db, asked.version, special)
             }

@@ -32,6 +32,7 @@ mod walk;
 pub use convert::to_resp2;
 pub use fault::{ProtocolError, ReplyError};
 pub use glob::Glob;
+pub(crate) use number::canonical;
 pub use reply_scan::{ReplyLimits, ReplyScan, ReplyScanner};
 pub use request::{Arg, Request};
 pub use request_scan::{RequestLimits, RequestScan, RequestScanner};

@@ -3,7 +3,7 @@
 /// The number spelled by `text`, when it is spelled canonically: what Redis' `string2ll` accepts.
 ///
 /// No `+`, no leading zero, no space, no `-0`, and it fits 64 bits. Written again it gives the same bytes.
-pub(super) fn canonical(text: &[u8]) -> Option<i64> {
+pub(crate) fn canonical(text: &[u8]) -> Option<i64> {
     if text == b"0" {
         return Some(0);
     }

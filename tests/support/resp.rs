@@ -67,6 +67,15 @@ impl Resp {
         self.cmd(&line.split_ascii_whitespace().collect::<Vec<_>>())
     }
 
+    /// Sends commands given as lines, one after the other; panics when one of them is an error.
+    #[track_caller]
+    pub fn lines_ok(&mut self, lines: &[&str]) {
+        for line in lines {
+            let reply = self.line(line);
+            assert!(!reply.is_error(), "{line}: {reply:?}");
+        }
+    }
+
     /// Sends all commands in one write and reads all replies.
     #[track_caller]
     pub fn pipeline<A: AsRef<[u8]>>(&mut self, commands: &[Vec<A>]) -> Vec<Reply> {
@@ -143,6 +152,11 @@ impl Resp {
             Ok(frame) => frame,
             Err(error) => panic!("no reply: {error}; so far {:?}", self.buffer.escape_ascii().to_string()),
         }
+    }
+
+    /// The exact bytes of the next frame, or `None` when the server closes or stays silent instead.
+    pub fn try_read_frame(&mut self) -> Option<Vec<u8>> {
+        self.try_read_frame_bytes().ok()
     }
 
     /// Everything until the server closes.
