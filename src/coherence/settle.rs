@@ -172,6 +172,8 @@ fn take_flight<W>(shard: &mut Shard<Record<W>>, id: SlotId, serial: u64) -> Opti
 fn is_empty(reply: &[u8]) -> bool {
     match reply {
         b"%0\r\n" | b"~0\r\n" | b"$0\r\n\r\n" | b"+none\r\n" | b"#f\r\n" => true,
+        // BITPOS.
+        b":-1\r\n" => true,
         [b'*', b'0'..=b'9', ..] => {
             let mut lines = reply.split_inclusive(|&byte| byte == b'\n').skip(1);
             lines.all(is_nothing)
