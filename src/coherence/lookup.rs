@@ -134,7 +134,11 @@ impl<W> NearCache<W> {
             }
             return (Lookup::Bypass(why), unproved);
         }
-        match lead(&mut shard, query, sight, Some(waiter)) {
+        let lease = lead(&mut shard, query, sight, Some(waiter));
+        drop(shard);
+        // The flight's slot takes memory, too. When nothing is left to evict, the flights end soon.
+        self.make_room(0);
+        match lease {
             Some(lease) => (Lookup::Lead(lease), unproved),
             None => (Lookup::Bypass(Bypass::TooLarge), unproved),
         }
@@ -194,7 +198,10 @@ impl<W> NearCache<W> {
             }
         }
         self.admit(query, sight).ok()?;
-        lead(&mut shard, query, sight, None)
+        let lease = lead(&mut shard, query, sight, None);
+        drop(shard);
+        self.make_room(0);
+        lease
     }
 
     pub(super) fn judge(&self, entry: &Entry, seen_at: Instant, sight: &Sight, must_see: Instant) -> Verdict {
@@ -274,7 +281,7 @@ impl<W> NearCache<W> {
         if !self.policies.terms(key).allows(command) {
             return Err(Bypass::Policy);
         }
-        if self.is_too_large(hash, command, sight.now) {
+        if key.len() > self.limits.max_entry || self.is_too_large(hash, command, sight.now) {
             return Err(Bypass::TooLarge);
         }
         Ok(())

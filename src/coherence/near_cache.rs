@@ -16,6 +16,9 @@ use crate::time::Instant;
 /// How long a key whose reply did not fit is not fetched for the cache again. Chosen, not measured.
 const TOO_LARGE_WINDOW: Duration = Duration::from_secs(10);
 
+/// Memory kept free for slots of fetches that begin between two evictions, at most: a few hundred bytes per worker.
+const SPARE: u64 = 64 << 10;
+
 /// What bounds and judges entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -206,13 +209,16 @@ impl<W> NearCache<W> {
         self.too_large.knows(of_command(hash, command), now)
     }
 
-    /// Evicts until `extra` more bytes fit. False when they never will.
+    /// Evicts until `extra` more bytes fit, with a little room to spare: slots of fetches are made under a shard's lock,
+    /// where nothing can be evicted, and must fit until [`NearCache::make_room`] is called after it. False when they
+    /// never will.
     pub(super) fn make_room(&self, extra: u64) -> bool {
-        if extra > self.limits.max_bytes {
+        let most = self.limits.max_bytes - (self.limits.max_bytes / 64).min(SPARE);
+        if extra > most {
             return false;
         }
         let mut empty = 0;
-        while self.bytes.load(Ordering::Relaxed) + extra > self.limits.max_bytes {
+        while self.bytes.load(Ordering::Relaxed) + extra > most {
             let at = usize::try_from(self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len() as u64)
                 .unwrap_or_default();
             let evicted: Option<Vec<Entry>> = self.lock_at(at).evict();
