@@ -318,3 +318,22 @@ fn readers_of_cold_keys_at_once_all_get_the_value() {
         assert!(calls <= 40 * 2, "{calls} reads of 40 keys");
     }
 }
+
+/// A hash is read by its fields: fetching one must not cost the others.
+#[test]
+fn several_reads_of_one_key_are_all_kept() {
+    for mode in MODES {
+        let bench = Bench::always(mode);
+        let mut client = bench.client(Protocol::Resp2);
+        run(&mut client, "HSET k f 1 g 2 h 3");
+        let reads = ["HGET k f", "HGET k g", "HGET k h", "HGETALL k"];
+        for read in reads {
+            bench.read_from_memory(&mut client, read);
+        }
+        let (hits, filled) = (bench.hits(), fills(&bench));
+        for _ in 0..10 {
+            reads.iter().for_each(|read| drop(bytes(&mut client, read)));
+        }
+        assert_eq!((bench.hits() - hits, fills(&bench) - filled), (40.0, 0), "{mode}");
+    }
+}

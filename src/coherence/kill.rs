@@ -53,18 +53,6 @@ impl<W> NearCache<W> {
         }
     }
 
-    /// Drops the entries of every name with this hash because something newer was read, and revokes no lease.
-    pub(super) fn outdate(&self, hash: u64) {
-        let mut shard = self.lock(hash);
-        let mut dropped = Vec::new();
-        for id in slots_of(&shard, hash) {
-            dropped.append(&mut shard.clear(id));
-            shard.release(id);
-        }
-        drop(shard);
-        Tally::add(&self.tally.evicted_invalidated, dropped.len());
-    }
-
     /// A reply about this name was given that did not come from the cache: from `now` on, nothing older may be served
     /// for it. `now` must have been read after the reply was.
     pub fn saw(&self, hash: u64, now: Instant) {

@@ -145,7 +145,7 @@ impl<W> NearCache<W> {
     }
 
     /// Appends the entry of `query` to `out` if it may be served, and says which entry it was. Part of a multi-key read:
-    /// nothing is fetched and nobody waits, and there is no entry where replies and invalidations come in no common order.
+    /// nothing is fetched and nobody waits.
     pub fn peek(
         &self,
         query: &Query<'_>,
@@ -154,9 +154,6 @@ impl<W> NearCache<W> {
         version: Version,
         out: &mut Vec<u8>,
     ) -> Option<u64> {
-        if !sight.stream.is_ordered() {
-            return None;
-        }
         let mut shard = self.lock(query.hash);
         let id = shard.find(query.hash, query.key)?;
         let slot = shard.slot(id)?;

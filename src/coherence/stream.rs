@@ -1,7 +1,7 @@
 //! The trust in one node's invalidation stream: an incarnation of its tracked connection, and what it has proved.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -21,8 +21,6 @@ pub struct Stream {
     /// Send time of the newest answered request: every invalidation for writes before it has been handled.
     /// Stored (Release) after the frames before that answer were handled, loaded (Acquire) before an entry is looked at.
     fresh: AtomicU64,
-    /// Invalidations come on another connection than replies, so that one may overtake the other.
-    unordered: AtomicBool,
 }
 
 const NEW: u8 = 0;
@@ -36,7 +34,6 @@ impl Stream {
             phase: AtomicU8::new(NEW),
             flush: AtomicU64::new(0),
             fresh: AtomicU64::new(0),
-            unordered: AtomicBool::new(false),
         }
     }
 
@@ -60,17 +57,6 @@ impl Stream {
 
     fn give_up(&self) {
         self.phase.store(GIVEN_UP, Ordering::SeqCst);
-    }
-
-    /// Whether replies and invalidations come in one order. Only then are any two entries that may be served now values
-    /// that were current together.
-    pub fn is_ordered(&self) -> bool {
-        !self.unordered.load(Ordering::SeqCst)
-    }
-
-    /// Said before it goes live.
-    pub(super) fn set_unordered(&self) {
-        self.unordered.store(true, Ordering::SeqCst);
     }
 
     /// What an entry filled now would be stamped with.

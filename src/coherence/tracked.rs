@@ -128,9 +128,6 @@ impl<W> Tracked<W> {
             .policies
             .largest_entry(cache.limits.max_entry)
             .max(MIN_FRAME_LIMIT);
-        if !renews {
-            stream.set_unordered();
-        }
         let core = Core {
             cache,
             stream,
@@ -260,10 +257,6 @@ impl<W> Core<W> {
             }
             Some(Expected::Fill(progress)) => {
                 let sent_at = progress.sent_at;
-                if progress.stage == Stage::Read && !self.renews {
-                    // The reply may have overtaken the invalidation of what is cached under its name.
-                    self.cache.outdate(progress.lease.hash);
-                }
                 if let Some(pttl) = progress.advance(&self.cache, kind, frame, now, deliver)? {
                     self.settle(pttl);
                 }

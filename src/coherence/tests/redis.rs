@@ -243,10 +243,9 @@ impl Redis {
         self.caching = args[0] == "CLIENT";
     }
 
-    /// Answers the oldest PING of the subscribed connection.
+    /// Answers the PINGs of the subscribed connection.
     pub(super) fn pong(&mut self) {
-        if self.pings > 0 {
-            self.pings -= 1;
+        for _ in 0..std::mem::take(&mut self.pings) {
             self.messages.extend(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n");
         }
     }

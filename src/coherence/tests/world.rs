@@ -241,6 +241,11 @@ impl World {
         let Some(tracked) = &mut self.tracked else { return };
         let count = (1 + self.random.below(60)).min(self.redis.stream.len());
         let bytes: Vec<u8> = self.redis.stream.drain(..count).collect();
+        if let Some(subscriber) = self.subscriber.as_mut().filter(|_| count > 0) {
+            subscriber.hold(&bytes, self.now, &mut Vec::new());
+            self.redis.pings += 1;
+            return;
+        }
         let mut given = Given::default();
         tracked.receive(&bytes, self.now, &mut given).unwrap();
         self.hand_out(given);
@@ -251,6 +256,11 @@ impl World {
         let count = (1 + self.random.below(120)).min(self.redis.messages.len());
         let bytes: Vec<u8> = self.redis.messages.drain(..count).collect();
         subscriber.receive(&bytes).unwrap();
+        let mut given = Given::default();
+        while let (Some(tracked), Some(bytes)) = (&mut self.tracked, subscriber.release()) {
+            tracked.receive(&bytes, self.now, &mut given).unwrap();
+        }
+        self.hand_out(given);
     }
 
     fn hand_out(&mut self, given: Given) {
