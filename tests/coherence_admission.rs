@@ -241,12 +241,12 @@ fn the_memory_bound_holds_under_load() {
             let value = "x".repeat(60_000);
             for round in 0..60 {
                 let key = |number: u64| format!("k{}", (seed * 7919 + round * 31 + number * 17) % 500);
-                let writes: Vec<_> = (0..10)
+                let writes: Vec<_> = (0..10_u8)
                     .map(|number| {
                         vec![
                             "SET".to_owned(),
-                            key(number),
-                            value[..(number * 6000) as usize].to_owned(),
+                            key(number.into()),
+                            value[..usize::from(number) * 6000].to_owned(),
                         ]
                     })
                     .collect();
@@ -263,10 +263,10 @@ fn the_memory_bound_holds_under_load() {
             }
         };
         std::thread::scope(|scope| {
-            let loads: Vec<_> = (0..4)
+            let loads: Vec<_> = (0..4_u8)
                 .map(|seed| {
-                    let client = bench.client(PROTOCOLS[seed as usize % 2]);
-                    scope.spawn(move || load(client, seed))
+                    let client = bench.client(PROTOCOLS[usize::from(seed % 2)]);
+                    scope.spawn(move || load(client, seed.into()))
                 })
                 .collect();
             let mut most = 0.0_f64;

@@ -27,6 +27,17 @@ fn rest(direct: &mut Resp, seconds: &str) {
     assert!(direct.cmd(&["BLPOP", "nosuchlist", seconds]).is_nil());
 }
 
+/// Writes two keys together, in bursts of five.
+fn write_pairs(writer: &mut Resp, running: &impl Fn() -> bool) {
+    for number in (1..).take_while(|_| running()) {
+        let value = number.to_string();
+        writer.cmd(&["MSET", "a", &value, "b", &value]);
+        if number % 5 == 0 {
+            rest(writer, "0.005");
+        }
+    }
+}
+
 #[test]
 fn values_written_together_are_read_together() {
     for mode in MODES {
@@ -51,18 +62,7 @@ fn values_written_together_are_read_together() {
         std::thread::scope(|scope| {
             let mut writer = bench.direct(Protocol::Resp2);
             let running = &running;
-            scope.spawn(move || {
-                for number in 1.. {
-                    let value = number.to_string();
-                    writer.cmd(&["MSET", "a", &value, "b", &value]);
-                    if number % 5 == 0 {
-                        rest(&mut writer, "0.005");
-                    }
-                    if !running() {
-                        break;
-                    }
-                }
-            });
+            scope.spawn(move || write_pairs(&mut writer, running));
             let readers: Vec<_> = (0..4)
                 .map(|number| {
                     let client = bench.client(PROTOCOLS[number % 2]);
@@ -273,12 +273,12 @@ fn history(mode: &str, seed: u64) {
             scope.spawn(move || foreign_writer(direct, random(100 + number), known, stop));
             scope.spawn(move || proxy_writer(client, random(200 + number), known, stop));
         }
-        let observers: Vec<_> = (0..6)
+        let observers: Vec<_> = (0..6_u8)
             .map(|number| {
-                let client = bench.client(PROTOCOLS[number as usize % 2]);
+                let client = bench.client(PROTOCOLS[usize::from(number % 2)]);
                 let mut observer = Observer {
                     client,
-                    random: random(number),
+                    random: random(number.into()),
                     known,
                     seen: [0; KEYS.len()],
                     worst: Duration::ZERO,
