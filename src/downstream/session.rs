@@ -116,6 +116,7 @@ impl Session {
         core.dead.get_or_insert(Disconnect::Eof);
         if let Some(pin) = core.pin.take() {
             pin.connection.close();
+            self.context.shared.metrics.clients_pinned.dec();
         }
         drop(core);
         self.context.dismiss(self.place);
