@@ -19,7 +19,10 @@ fn a_read_pipelined_behind_a_flush_does_not_overtake_it() {
             // The flush was on its way on the home connection while the read was fetched over the tracked one.
             client.send_raw([line_bytes(flush), line_bytes(&format!("GET {key}"))].concat());
             assert_eq!(client.reply(), "OK");
-            assert!(client.reply().is_nil(), "{flush}: its own effect is seen, round {round}");
+            assert!(
+                client.reply().is_nil(),
+                "{flush}: its own effect is seen, round {round}"
+            );
         }
     }
 }

@@ -37,12 +37,52 @@ fn client_reply_silences_what_the_server_would_silence() {
 fn hello_switches_the_protocol_of_every_later_reply() {
     let pair = Pair::start();
     let mut twin = pair.twin();
-    twin.lines(&["HSET h f 1", "HGETALL h", "HGETALL h", "HELLO 3", "HGETALL h", "HGETALL h", "GET none", "GET none"]);
-    twin.lines(&["CLIENT GETNAME", "HELLO 3 SETNAME me", "CLIENT GETNAME", "HELLO", "HELLO 2", "HGETALL h", "GET none"]);
-    twin.lines(&["CLIENT GETNAME", "WATCH h", "HELLO 3 SETNAME pinned", "CLIENT GETNAME", "UNWATCH", "CLIENT GETNAME"]);
+    twin.lines(&[
+        "HSET h f 1",
+        "HGETALL h",
+        "HGETALL h",
+        "HELLO 3",
+        "HGETALL h",
+        "HGETALL h",
+        "GET none",
+        "GET none",
+    ]);
+    twin.lines(&[
+        "CLIENT GETNAME",
+        "HELLO 3 SETNAME me",
+        "CLIENT GETNAME",
+        "HELLO",
+        "HELLO 2",
+        "HGETALL h",
+        "GET none",
+    ]);
+    twin.lines(&[
+        "CLIENT GETNAME",
+        "WATCH h",
+        "HELLO 3 SETNAME pinned",
+        "CLIENT GETNAME",
+        "UNWATCH",
+        "CLIENT GETNAME",
+    ]);
     twin.lines(&["GET none", "HELLO 9", "HELLO 2 NOSUCH", "HELLO 2 SETNAME", "GET none"]);
-    twin.pipeline(&["HELLO 2", "GET none", "HGETALL h", "HELLO 3", "GET none", "HGETALL h", "CLIENT GETNAME"]);
-    twin.pipeline(&["WATCH h", "HELLO 2", "CLIENT GETNAME", "GET none", "HELLO 3", "CLIENT GETNAME", "CLIENT GETNAME"]);
+    twin.pipeline(&[
+        "HELLO 2",
+        "GET none",
+        "HGETALL h",
+        "HELLO 3",
+        "GET none",
+        "HGETALL h",
+        "CLIENT GETNAME",
+    ]);
+    twin.pipeline(&[
+        "WATCH h",
+        "HELLO 2",
+        "CLIENT GETNAME",
+        "GET none",
+        "HELLO 3",
+        "CLIENT GETNAME",
+        "CLIENT GETNAME",
+    ]);
 }
 
 #[test]
@@ -77,14 +117,21 @@ fn each_session_has_a_database_of_its_own_and_each_database_is_cached_on_its_own
             assert_eq!(client.line("GET k"), format!("in-{db}"), "round {round}");
         }
     }
-    assert!(session_support::hits(&nearhit) >= 16.0, "reads were hits in every database");
+    assert!(
+        session_support::hits(&nearhit) >= 16.0,
+        "reads were hits in every database"
+    );
     let mut wanderer = nearhit.connect();
     for db in [3, 0, 15, 3] {
         wanderer.line(&format!("SELECT {db}"));
         assert_eq!(wanderer.line("GET k"), format!("in-{db}"));
         assert!(wanderer.line("SELECT 16").is_error_with("ERR DB index is out of range"));
         assert!(wanderer.line("SELECT x").is_error());
-        assert_eq!(wanderer.line("GET k"), format!("in-{db}"), "a failed SELECT changes nothing");
+        assert_eq!(
+            wanderer.line("GET k"),
+            format!("in-{db}"),
+            "a failed SELECT changes nothing"
+        );
     }
 }
 
@@ -95,7 +142,12 @@ fn pipelined_selects_separate_what_stands_between_them() {
     let mut lines = Vec::new();
     for round in 0..50 {
         let db = round % 5;
-        lines.extend([format!("SELECT {db}"), format!("SET k {round}"), "GET k".into(), format!("SELECT {}", (db + 3) % 5)]);
+        lines.extend([
+            format!("SELECT {db}"),
+            format!("SET k {round}"),
+            "GET k".into(),
+            format!("SELECT {}", (db + 3) % 5),
+        ]);
         lines.extend(["GET k".into(), "INCR n".into(), "SELECT 99".into(), "GET n".into()]);
     }
     twin.pipeline(&lines.iter().map(String::as_str).collect::<Vec<_>>());
@@ -106,11 +158,38 @@ fn reset_gives_back_a_connection_as_new() {
     let pair = Pair::start();
     let mut twin = pair.twin();
     for before in [
-        "PING", "SELECT 3", "HELLO 3", "CLIENT SETNAME me", "MULTI", "WATCH k", "SUBSCRIBE c", "CLIENT TRACKING ON", "NOSUCH",
-        "AUTH wrong", "BLPOP none 0.01",
+        "PING",
+        "SELECT 3",
+        "HELLO 3",
+        "CLIENT SETNAME me",
+        "MULTI",
+        "WATCH k",
+        "SUBSCRIBE c",
+        "CLIENT TRACKING ON",
+        "NOSUCH",
+        "AUTH wrong",
+        "BLPOP none 0.01",
     ] {
-        twin.lines(&["SET k home", before, "RESET", "CLIENT GETNAME", "GET k", "GET k", "GET none", "EXEC", "SELECT 0"]);
-        twin.pipeline(&["SELECT 2", "SET k x", before, "RESET", "GET k", "CLIENT GETNAME", "DISCARD"]);
+        twin.lines(&[
+            "SET k home",
+            before,
+            "RESET",
+            "CLIENT GETNAME",
+            "GET k",
+            "GET k",
+            "GET none",
+            "EXEC",
+            "SELECT 0",
+        ]);
+        twin.pipeline(&[
+            "SELECT 2",
+            "SET k x",
+            before,
+            "RESET",
+            "GET k",
+            "CLIENT GETNAME",
+            "DISCARD",
+        ]);
     }
 }
 
@@ -138,13 +217,20 @@ fn client_names_and_ids_are_the_sessions_own() {
     let redis = RedisServer::start();
     let nearhit = Nearhit::serve(&redis.url());
     let (mut one, mut two) = (nearhit.connect(), nearhit.connect());
-    let ids = [one.line("CLIENT ID").int(), two.line("CLIENT ID").int(), one.line("CLIENT ID").int()];
+    let ids = [
+        one.line("CLIENT ID").int(),
+        two.line("CLIENT ID").int(),
+        one.line("CLIENT ID").int(),
+    ];
     assert!(ids[0] != ids[1] && ids[0] == ids[2], "{ids:?}");
     assert_eq!(one.line("CLIENT SETNAME first"), "OK");
     assert_eq!(one.line("CLIENT GETNAME"), "first");
     assert!(two.line("CLIENT GETNAME").is_nil());
     assert_eq!(one.line("CLIENT SETINFO LIB-NAME test"), "OK");
-    assert!(one.line("CLIENT SETINFO LIB-COLOUR red").is_error_with("ERR Unrecognized option 'LIB-COLOUR'"));
+    assert!(
+        one.line("CLIENT SETINFO LIB-COLOUR red")
+            .is_error_with("ERR Unrecognized option 'LIB-COLOUR'")
+    );
     let info = one.line("CLIENT INFO").text();
     assert!(info.contains("name=first") && info.contains("lib-name=test"), "{info}");
     assert!(two.line("CLIENT LIST").text().contains(&format!("id={} ", ids[0])));
@@ -169,7 +255,10 @@ fn a_tracking_client_gets_its_pushes_and_bypasses_the_cache() {
     assert_eq!(client.line("RESET"), "RESET");
     client.line("GET k");
     assert_eq!(client.line("GET k"), "2");
-    assert!(session_support::hits(&nearhit) > before, "after RESET it is a client like any other");
+    assert!(
+        session_support::hits(&nearhit) > before,
+        "after RESET it is a client like any other"
+    );
 }
 
 #[test]
@@ -179,7 +268,9 @@ fn monitor_shows_what_others_do() {
     let mut monitor = nearhit.connect();
     assert_eq!(monitor.line("MONITOR"), "OK");
     redis.cmd(&["SET", "seen", "by monitor"]);
-    wait_for("the line", SOON, || monitor.reply().text().contains("\"seen\" \"by monitor\""));
+    wait_for("the line", SOON, || {
+        monitor.reply().text().contains("\"seen\" \"by monitor\"")
+    });
     nearhit.connect().line("GET seen");
     wait_for("the line", SOON, || monitor.reply().text().contains("\"GET\" \"seen\""));
 }
@@ -188,8 +279,25 @@ fn monitor_shows_what_others_do() {
 fn commands_nearhit_does_not_know_reach_the_server_and_the_session_goes_on() {
     let pair = Pair::start_with(&[("--enable-debug-command", "yes")], &[]);
     let mut twin = pair.twin();
-    for line in ["JSON.SET a $ 1", "FT.SEARCH i q", "nosuch.command", "DEBUG JMAP", "DEBUG SLEEP 0", "DEBUG OBJECT none"] {
-        twin.lines(&["SET k 1", "GET k", line, "GET k", "SET k 2", "GET k", line, "CLIENT GETNAME", "PING"]);
+    for line in [
+        "JSON.SET a $ 1",
+        "FT.SEARCH i q",
+        "nosuch.command",
+        "DEBUG JMAP",
+        "DEBUG SLEEP 0",
+        "DEBUG OBJECT none",
+    ] {
+        twin.lines(&[
+            "SET k 1",
+            "GET k",
+            line,
+            "GET k",
+            "SET k 2",
+            "GET k",
+            line,
+            "CLIENT GETNAME",
+            "PING",
+        ]);
     }
     twin.pipeline(&["NOSUCH", "GET k", "NOSUCH", "SET k 3", "GET k", "GET k"]);
 }
@@ -198,12 +306,29 @@ fn commands_nearhit_does_not_know_reach_the_server_and_the_session_goes_on() {
 fn scripts_functions_and_scans_work() {
     let pair = Pair::start();
     let mut twin = pair.twin();
-    let sha = twin.same(&["SCRIPT", "LOAD", "return redis.call('incr', KEYS[1])"]).text();
-    twin.lines(&["SET n 1", "GET n", "GET n", &format!("EVALSHA {sha} 1 n"), "GET n", &format!("SCRIPT EXISTS {sha} ff")]);
+    let sha = twin
+        .same(&["SCRIPT", "LOAD", "return redis.call('incr', KEYS[1])"])
+        .text();
+    twin.lines(&[
+        "SET n 1",
+        "GET n",
+        "GET n",
+        &format!("EVALSHA {sha} 1 n"),
+        "GET n",
+        &format!("SCRIPT EXISTS {sha} ff"),
+    ]);
     let library = "#!lua name=l\nredis.register_function('f', function(k, a) return redis.call('set', k[1], a[1]) end)";
     twin.same(&["FUNCTION", "LOAD", library]);
     twin.same(&["FUNCTION", "LOAD", library]);
-    twin.lines(&["FCALL f 1 n 7", "GET n", "FUNCTION LIST", "FCALL_RO f 1 n 8", "GET n", "FUNCTION DELETE l", "FCALL f 1 n 8"]);
+    twin.lines(&[
+        "FCALL f 1 n 7",
+        "GET n",
+        "FUNCTION LIST",
+        "FCALL_RO f 1 n 8",
+        "GET n",
+        "FUNCTION DELETE l",
+        "FCALL f 1 n 8",
+    ]);
     let mut client = pair.nearhit.connect();
     for number in 0..500 {
         client.line(&format!("SET scan:{number} x"));

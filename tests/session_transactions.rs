@@ -127,7 +127,10 @@ fn reads_between_watch_and_exec_come_from_the_server() {
     }
     assert_eq!(session_support::hits(&nearhit), before);
     client.lines_ok(&["UNWATCH", "GET k", "GET k", "GET k"]);
-    assert!(session_support::hits(&nearhit) > before, "after UNWATCH it is cached again");
+    assert!(
+        session_support::hits(&nearhit) > before,
+        "after UNWATCH it is cached again"
+    );
 }
 
 #[test]
@@ -135,14 +138,25 @@ fn the_connection_of_a_transaction_goes_back_to_the_pool() {
     let redis = RedisServer::start();
     let nearhit = Nearhit::serve_with(&redis.url(), CACHE_ALL);
     let mut clients: Vec<_> = (0..5).map(|_| nearhit.connect()).collect();
-    let opened = || redis.info("total_connections_received").parse::<u64>().expect("a number");
-    clients.iter_mut().for_each(|client| client.lines_ok(&["MULTI", "PING", "EXEC", "PING"]));
+    let opened = || {
+        redis
+            .info("total_connections_received")
+            .parse::<u64>()
+            .expect("a number")
+    };
+    clients
+        .iter_mut()
+        .for_each(|client| client.lines_ok(&["MULTI", "PING", "EXEC", "PING"]));
     let before = opened();
     for round in 0..500 {
         clients[round % 5].lines_ok(&["WATCH k", "MULTI", "INCR k", "EXEC", "PING"]);
     }
     // INFO itself takes a connection each time it is asked for.
-    assert!(opened() - before <= 5, "{} connections for 500 transactions", opened() - before);
+    assert!(
+        opened() - before <= 5,
+        "{} connections for 500 transactions",
+        opened() - before
+    );
     let connected: u64 = redis.info("connected_clients").parse().expect("a number");
     assert!(connected < 20, "{connected}");
     drop(clients);
@@ -178,7 +192,12 @@ fn client_commands_in_a_transaction_are_about_the_client_and_not_about_nearhits_
     assert_eq!(client.line("PING heard"), "heard");
     for refused in ["SUBSCRIBE a b", "CLIENT LIST", "CLIENT KILL ID 1", "MONITOR"] {
         client.lines_ok(&["MULTI", "SET never 1"]);
-        assert!(client.line(refused).is_error_with("ERR Command not allowed inside a transaction"), "{refused}");
+        assert!(
+            client
+                .line(refused)
+                .is_error_with("ERR Command not allowed inside a transaction"),
+            "{refused}"
+        );
         assert!(client.line("EXEC").is_error_with("EXECABORT"), "{refused}");
     }
     assert!(client.line("GET never").is_nil());

@@ -7,7 +7,7 @@
 //! The session waits for its own requests before it changes connection in either direction, so that effects keep their
 //! order.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use super::forward::{Forwarded, Op, Special, loss_text};
 use super::identity::read_hello;
@@ -18,10 +18,9 @@ use super::switch;
 use super::transaction::Transaction;
 use crate::coherence::Keys;
 use crate::command::{Command, Effect, Pin as Why};
-use crate::metrics::Outcome;
+use crate::metrics::{Disconnect, Outcome};
 use crate::resp::{Request, Version, encode};
-use crate::time::Instant;
-use crate::upstream::Connection;
+use crate::upstream::{Connection, Outlet};
 
 /// The session's own connection and what keeps it.
 pub(super) struct Pin {
@@ -163,11 +162,7 @@ impl Turn<'_> {
             }
         };
         let session = Rc::downgrade(self.session);
-        connection.set_outlet(Some(Rc::new(move |frame: &[u8], _now: Instant| {
-            if let Some(session) = session.upgrade() {
-                session.pushed(frame);
-            }
-        })));
+        connection.set_outlet(Some(Rc::new(Listener(session))));
         self.core.pin = Some(Pin {
             connection,
             db,
@@ -340,10 +335,47 @@ impl Pin {
     }
 }
 
+/// Hears what comes on a session's own connection and answers nobody.
+struct Listener(Weak<Session>);
+
+impl Outlet for Listener {
+    fn frame(&self, frame: &[u8]) {
+        if let Some(session) = self.0.upgrade() {
+            session.pushed(frame);
+        }
+    }
+
+    fn ended(&self) {
+        if let Some(session) = self.0.upgrade() {
+            session.unpinned();
+        }
+    }
+}
+
 impl Session {
     /// A frame came that answers nobody.
-    pub(super) fn pushed(&self, frame: &[u8]) {
-        self.core.borrow_mut().pipeline.push(frame);
+    ///
+    /// Who sends it cannot be held back for this client's sake, so a client that does not read is closed.
+    fn pushed(&self, frame: &[u8]) {
+        let mut core = self.core.borrow_mut();
+        core.pipeline.push(frame);
+        if core.pipeline.bytes() > self.context.shared.settings.limits.client_output_buffer.as_usize() {
+            core.dead.get_or_insert(Disconnect::SlowReader);
+        }
+        drop(core);
+        self.wake();
+    }
+
+    /// The session's own connection is gone, and with it what the client had there, which it must know.
+    fn unpinned(&self) {
+        let mut core = self.core.borrow_mut();
+        if core.pin.as_ref().is_some_and(Pin::is_free) {
+            core.pin = None;
+            self.context.shared.metrics.clients_pinned.dec();
+            return;
+        }
+        core.closing.get_or_insert(Disconnect::Upstream);
+        drop(core);
         self.wake();
     }
 }

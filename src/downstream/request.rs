@@ -52,7 +52,10 @@ pub(super) fn may_write(command: &Command) -> bool {
 }
 
 fn not_permitted(command: &Command) -> String {
-    format!("NOPERM this user has no permissions to run the '{}' command", command.name())
+    format!(
+        "NOPERM this user has no permissions to run the '{}' command",
+        command.name()
+    )
 }
 
 impl<'a> Turn<'a> {

@@ -124,12 +124,7 @@ fn mute(mode: &[u8]) -> Option<Mute> {
 }
 
 /// EXEC was answered with `frame`; gives the reply as the client is to read it, if that is another one.
-pub(super) fn executed(
-    session: &Session,
-    core: &mut Core,
-    transaction: &Transaction,
-    frame: &[u8],
-) -> Option<Vec<u8>> {
+pub(super) fn executed(session: &Session, core: &mut Core, transaction: &Transaction, frame: &[u8]) -> Option<Vec<u8>> {
     if transaction.alters {
         // Which database and protocol the connection has now is known to the server only; all stays there.
         pinned::keep_altered(core);

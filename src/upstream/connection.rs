@@ -57,6 +57,14 @@ pub trait Waiter {
     fn lost(self, loss: &Loss, sent: bool, now: Instant);
 }
 
+/// Who owns a connection alone and hears what comes on it unasked.
+pub trait Outlet {
+    /// A frame that answers nobody.
+    fn frame(&self, frame: &[u8]);
+    /// The connection ended, and not because somebody here closed it.
+    fn ended(&self);
+}
+
 struct Waiting<W> {
     waiter: W,
     /// How many bytes had been queued on the connection before this request.
@@ -92,7 +100,7 @@ struct Inner<W> {
     task: Cell<Option<Waker>>,
     closing: Cell<bool>,
     /// Takes frames that answer nobody; without it they close the connection, unless they are RESP3 pushes.
-    outlet: RefCell<Option<Rc<dyn Fn(&[u8], Instant)>>>,
+    outlet: RefCell<Option<Rc<dyn Outlet>>>,
     /// Called once when the connection ends.
     ended: RefCell<Option<Box<dyn FnOnce(&Loss)>>>,
 }
@@ -162,12 +170,13 @@ impl<W: Waiter + 'static> Connection<W> {
     }
 
     /// Sets who takes frames that answer nobody.
-    pub fn set_outlet(&self, outlet: Option<Rc<dyn Fn(&[u8], Instant)>>) {
+    pub fn set_outlet(&self, outlet: Option<Rc<dyn Outlet>>) {
         *self.0.outlet.borrow_mut() = outlet;
     }
 
     /// Closes the socket; requests on their way are lost.
     pub fn close(&self) {
+        self.set_outlet(None);
         self.0.closing.set(true);
         self.0.wake();
     }
@@ -259,7 +268,10 @@ impl<W: Waiter> Inner<W> {
         for waiting in waiters {
             waiting.waiter.lost(loss, waiting.offset < written, now);
         }
-        *self.outlet.borrow_mut() = None;
+        let outlet = self.outlet.take();
+        if let Some(outlet) = outlet {
+            outlet.ended();
+        }
     }
 
     fn poll(&self, cx: &mut Context<'_>, io: &mut Io) -> Poll<Loss> {
@@ -368,7 +380,7 @@ impl<W: Waiter> Inner<W> {
                 drop(state);
                 let outlet = self.outlet.borrow().clone();
                 match outlet {
-                    Some(outlet) => outlet(frame, now),
+                    Some(outlet) => outlet.frame(frame),
                     // A push to a connection that asked for none (maintenance notices) answers nobody and harms nobody.
                     None if kind == b'>' => {}
                     None => return Err(odd()),

@@ -11,7 +11,7 @@ mod loss;
 mod pool;
 mod socket;
 
-pub use connection::{Connection, Taken, Waiter};
+pub use connection::{Connection, Outlet, Taken, Waiter};
 pub use control::{Control, ServerFacts};
 pub use handshake::{Handshake, connect};
 pub use loss::Loss;
