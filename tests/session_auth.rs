@@ -50,7 +50,11 @@ fn without_credentials_of_its_own_nearhit_lets_nobody_in_whom_the_server_would_n
         pair.twin().lines(&lines);
         pair.twin().pipeline(&lines);
     }
-    assert_eq!(hits(&pair.nearhit), 0.0, "what one client may read is not kept for another");
+    assert_eq!(
+        hits(&pair.nearhit),
+        0.0,
+        "what one client may read is not kept for another"
+    );
 }
 
 #[test]
@@ -76,9 +80,19 @@ fn a_client_that_authenticates_as_nearhit_does_shares_its_cache() {
 fn a_wrong_password_keeps_who_the_client_was_and_its_cache() {
     let pair = guarded(":opensesame@");
     let mut client = pair.nearhit.connect();
-    for wrong in ["AUTH wrong", "AUTH alice wrong", "AUTH off pw", "HELLO 3 AUTH alice wrong", "AUTH opensesame2", "AUTH opensesam"] {
+    for wrong in [
+        "AUTH wrong",
+        "AUTH alice wrong",
+        "AUTH off pw",
+        "HELLO 3 AUTH alice wrong",
+        "AUTH opensesame2",
+        "AUTH opensesam",
+    ] {
         let reply = client.line(wrong);
-        assert!(reply.is_error_with("WRONGPASS invalid username-password pair or user is disabled."), "{wrong}: {reply:?}");
+        assert!(
+            reply.is_error_with("WRONGPASS invalid username-password pair or user is disabled."),
+            "{wrong}: {reply:?}"
+        );
         client.lines_ok(&["GET k", "GET k"]);
         let before = hits(&pair.nearhit);
         assert_eq!(client.line("GET k"), "secret");
