@@ -162,7 +162,8 @@ impl Turn<'_> {
                 return Err(Flow::Next);
             }
         };
-        connection.set_outlet(Some(Rc::new(ToSession(Rc::downgrade(self.session)))));
+        let session = Rc::downgrade(self.session);
+        connection.set_outlet(Some(Rc::new(Listener(session))));
         self.core.pin = Some(Pin {
             connection,
             db,
@@ -319,27 +320,49 @@ impl Pin {
     }
 }
 
-/// The way from a session's own connection to the session.
-struct ToSession(Weak<Session>);
+/// Hears what comes on a session's own connection and answers nobody.
+struct Listener(Weak<Session>);
 
-impl Outlet for ToSession {
+impl Outlet for Listener {
     fn frame(&self, frame: &[u8], _now: Instant) {
         if let Some(session) = self.0.upgrade() {
-            session.core.borrow_mut().pipeline.push(frame);
-            session.wake();
+            session.pushed(frame);
         }
     }
 
     fn ended(&self, loss: &Loss) {
         // Closed from this side: by the session, or because everything ends.
-        if *loss == Loss::Shutdown {
+        if let Some(session) = self.0.upgrade().filter(|_| *loss != Loss::Shutdown) {
+            session.unpinned();
+        }
+    }
+}
+
+impl Session {
+    /// A frame came that answers nobody.
+    ///
+    /// Who sends it cannot be held back for this client's sake, so a client that does not read is closed.
+    fn pushed(&self, frame: &[u8]) {
+        let mut core = self.core.borrow_mut();
+        core.pipeline.push(frame);
+        if core.pipeline.bytes() > self.context.shared.settings.limits.client_output_buffer.as_usize() {
+            core.dead.get_or_insert(Disconnect::SlowReader);
+        }
+        drop(core);
+        self.wake();
+    }
+
+    /// The session's own connection is gone, and with it what the client had there, which it must know.
+    fn unpinned(&self) {
+        let mut core = self.core.borrow_mut();
+        if core.pin.as_ref().is_some_and(Pin::is_free) {
+            core.pin = None;
+            self.context.shared.metrics.clients_pinned.dec();
             return;
         }
-        if let Some(session) = self.0.upgrade() {
-            // What was watched, queued or subscribed is gone. A subscriber would wait for ever for what will not come.
-            session.core.borrow_mut().closing.get_or_insert(Disconnect::Upstream);
-            session.wake();
-        }
+        core.closing.get_or_insert(Disconnect::Upstream);
+        drop(core);
+        self.wake();
     }
 }
 

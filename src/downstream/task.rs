@@ -135,11 +135,12 @@ fn is_idle(session: &Session) -> bool {
 
 fn may_read(session: &Session, io: &Io) -> bool {
     let core = session.core.borrow();
-    core.closing.is_none()
-        && match io.state {
-            State::Hungry => true,
-            State::Holding => io.input.len() - io.start < HELD,
-        }
+    match io.state {
+        // Nothing more is handled, but that the client left must be noticed.
+        _ if core.closing.is_some() => true,
+        State::Hungry => true,
+        State::Holding => io.input.len() - io.start < HELD,
+    }
 }
 
 fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), Disconnect>> {
@@ -181,6 +182,9 @@ fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
     let mut turn = Turn::new(session, &mut core, &table, now);
     turn.send_refused_fetches();
     let outcome = requests(&mut turn, io);
+    if turn.core.closing.is_some() {
+        io.start = io.input.len();
+    }
     let (lost, now) = (std::mem::take(&mut turn.lost), turn.now);
     drop(core);
     for (waiter, loss) in lost {

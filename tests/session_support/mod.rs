@@ -161,6 +161,11 @@ impl Twin {
     }
 }
 
+/// The commands of a list, which is written `GET a | SET b c`.
+pub fn commands(list: &'static str) -> Vec<&'static str> {
+    list.split(" | ").collect()
+}
+
 /// A line's words as a request.
 pub fn line_bytes(line: &str) -> Vec<u8> {
     encode(&line.split_ascii_whitespace().collect::<Vec<_>>())
