@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use support::{Reply, Resp};
 
-/// Values are numbers that only grow; a key that is not there has version 0.
+/// Values are numbers that only grow; a key that is not there has version 0, which GETRANGE says with an empty string.
 fn version(reply: &Reply) -> u64 {
-    if reply.is_nil() {
-        0
-    } else {
-        reply.text().parse().expect("a version")
+    match reply.is_nil() || *reply == "" {
+        true => 0,
+        false => reply.text().parse().expect("a version"),
     }
 }
 
