@@ -101,6 +101,24 @@ fn a_pair_that_stays_is_read_from_memory() {
     }
 }
 
+/// A proof that the stream is up to date must be asked for after the reply it is to be newer than. It was asked for with
+/// each read, before its reply: a client that read pairs without a pause was never answered from memory.
+#[test]
+fn a_pair_read_without_a_pause_is_soon_read_from_memory() {
+    for mode in MODES {
+        let bench = Bench::always(mode);
+        let (mut client, mut direct) = (bench.client(Protocol::Resp2), bench.direct(Protocol::Resp2));
+        for round in 0..5 {
+            run(&mut direct, &format!("MSET a {round} b {round}"));
+            bench.converges(&mut client, &mut direct, "MGET a b");
+            let hits = bench.hits();
+            (0..1000).for_each(|_| drop(client.cmd(&["MGET", "a", "b"])));
+            let hits = bench.hits() - hits;
+            assert!(hits >= 500.0, "{hits} hits of 1000 reads in {mode}");
+        }
+    }
+}
+
 /// Small and seeded: a failure can be run again.
 struct Random(u64);
 

@@ -54,14 +54,18 @@ impl<W> NearCache<W> {
     }
 
     /// A reply about this name was given that did not come from the cache: from `now` on, nothing older may be served
-    /// for it. `now` must have been read after the reply was.
-    pub fn saw(&self, hash: u64, now: Instant) {
+    /// for it. `now` must have been read after the reply was. True when there are entries that are not served until the
+    /// stream proves something newer.
+    pub fn saw(&self, hash: u64, now: Instant) -> bool {
         let mut shard = self.lock(hash);
+        let mut waiting = false;
         for id in slots_of(&shard, hash) {
+            waiting |= shard.slot(id).is_some_and(|slot| !slot.entries().is_empty());
             if let Some(record) = shard.state_mut(id) {
                 record.seen_at = record.seen_at.max(now);
             }
         }
+        waiting
     }
 
     /// A command that changes keys without saying which is about to be forwarded.

@@ -127,7 +127,14 @@ impl Forwarded {
         let keys = self.op.keys.as_slice();
         let cache = &shared.cache;
         match self.op.effect {
-            Effect::Read => keys.iter().for_each(|&key| cache.saw(key, now)),
+            Effect::Read => {
+                let waiting = keys.iter().fold(false, |waiting, &key| cache.saw(key, now) | waiting);
+                // Only a proof asked for after the reply counts. What a later read would ask for comes before its own
+                // reply, so without this a client that goes on reading would never see a hit again.
+                if waiting && let Some(tracking) = &shared.tracking {
+                    tracking.kick();
+                }
+            }
             Effect::Write | Effect::Unknown => keys.iter().for_each(|&key| cache.kill(key)),
             Effect::Admin => drop(self.op.flushing.take()),
             Effect::None | Effect::KeylessRead => {}

@@ -262,7 +262,7 @@ impl World {
         let (keys, unknown) = self.keys(asked.op);
         let own = &mut self.clients[asked.client];
         match asked.op {
-            Op::Get(key) => self.cache.saw(self.cache.hash(NAMES[key].as_bytes()), self.now),
+            Op::Get(key) => drop(self.cache.saw(self.cache.hash(NAMES[key].as_bytes()), self.now)),
             // Before it is acknowledged.
             Op::Set(..) | Op::Del(_) => keys.as_slice().iter().for_each(|&hash| self.cache.kill(hash)),
             Op::FlushAll | Op::SwapDb => drop(own.flushing.pop_front()),

@@ -123,7 +123,7 @@ impl Storm {
             30..32 => self
                 .bench
                 .server(format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\n{name}\r\n")),
-            32 => self.bench.cache.saw(hash, self.bench.now),
+            32 => drop(self.bench.cache.saw(hash, self.bench.now)),
             33 => self.bench.cache.sweep(self.bench.now),
             34 => drop(self.bench.cache.flush_matching(|held| held == name.as_bytes())),
             35 if self.random.one_in(4) => self.bench.cache.flush_by_command(),
