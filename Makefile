@@ -18,6 +18,11 @@ test: need-redis need-rust ## what CI runs: format, lints, all tests, documentat
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
+	@if deploy/need-clients.sh; then \
+		$(CARGO) test --locked --test clients_libraries -- --include-ignored; \
+	else \
+		echo 'make test: the tests of client libraries did not run; make test-clients runs them' >&2; \
+	fi
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 fmt: need-rust ## format the code

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that the client libraries which `make test-clients` talks through are here: Python's redis, Node's ioredis
-# and redis. They go below target/clients and nowhere else:
+# Makes sure that the client libraries which tests/clients_libraries.rs talks through are here: Python's redis, Node's
+# ioredis and redis. They go below target/clients and nowhere else:
 #
 #   target/clients/python/bin/python     has the module redis
 #   target/clients/node/node_modules     has ioredis and redis (NODE_PATH for node)
