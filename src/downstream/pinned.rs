@@ -246,7 +246,7 @@ impl Turn<'_> {
         let muted = self.muted;
         let Some(pin) = &mut self.core.pin else { return };
         let number = op.is_some().then(|| self.core.pipeline.pend(muted));
-        let op = op.unwrap_or_else(|| Op {
+        let op = op.unwrap_or(Op {
             command: crate::metrics::OTHER,
             keys: Keys::None,
             effect: Effect::None,
