@@ -21,6 +21,9 @@ const SERVED: &[(&str, &str)] = &[
     ("XREADGROUP GROUP g c BLOCK 0 STREAMS x >", "XADD x 9-2 f v"),
 ];
 
+/// A way to leave.
+type Leave = (&'static str, fn(Resp));
+
 fn wait_for_blocked(redis: &RedisServer, count: usize) {
     wait_for("the server to say who is blocked", SOON, || {
         redis.info("blocked_clients") == count.to_string()
@@ -112,8 +115,7 @@ fn a_client_that_leaves_takes_no_element_with_it() {
     let redis = RedisServer::start();
     let nearhit = Nearhit::serve_with(&redis.url(), CACHE_ALL);
     redis.cmd(&["XGROUP", "CREATE", "x", "g", "$", "MKSTREAM"]);
-    type Leave = fn(Resp);
-    let leave: [(&str, Leave); 3] = [
+    let leave: [Leave; 3] = [
         ("closes", drop),
         ("closes its sending side", |client| {
             client.close_write();

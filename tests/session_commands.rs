@@ -55,7 +55,7 @@ const READS: &str = "\
     SETRANGE str -1 x | EXPIRE str x | EXPIRE missing 10 | RENAME missing other | COPY missing other | MOVE str 99 | \
     RESTORE str 0 garbage | APPEND list x | GETSET list x | GETDEL list | GETEX missing | GETEX list | CONFIG | \
     CONFIG GET maxmemory | CONFIG GET max*entries | CONFIG SET nosuch 1 | DBSIZE | LASTSAVE x | COMMAND COUNT | \
-    COMMAND INFO get | COMMAND GETKEYS SET a b | COMMAND DOCS get | MEMORY USAGE missing | SLOWLOG LEN | ACL WHOAMI | \
+    COMMAND INFO get | COMMAND GETKEYS SET a b | COMMAND DOCS get | MEMORY USAGE missing | SLOWLOG HELP | ACL WHOAMI | \
     PUBSUB CHANNELS | PUBSUB NUMSUB a | PUBLISH nobody hi | SPUBLISH nobody hi | \
     EVAL return{1,'a',{2,false},redis.status_reply('S')} 0 | EVAL return{double=3.5} 0 | EVAL return(nil) 0 | \
     EVAL return(redis.call('get',KEYS[1])) 1 str | EVAL return(redis.call('incr',KEYS[1])) 1 str | EVAL x 0 | \
@@ -99,7 +99,8 @@ const WRITES: &str = "\
     ZDIFFSTORE zd 2 zset missing | XADD stream 3-1 a b | XDEL stream 1-1 | XTRIM stream MAXLEN 2 | \
     XREADGROUP GROUP group me STREAMS stream > | XPENDING stream group | XACK stream group 2-1 | \
     XGROUP CREATECONSUMER stream group you | XGROUP DELCONSUMER stream group you | XSETID stream 9-9 | \
-    XAUTOCLAIM stream group me 0 0 | XCLAIM stream group me 0 3-1 | GEOADD geo 2.35 48.85 Paris | \
+    XAUTOCLAIM stream group me 0 0 | XCLAIM stream group me 0 3-1 | XGROUP DELCONSUMER stream group me | \
+    GEOADD geo 2.35 48.85 Paris | \
     GEOSEARCHSTORE gd geo FROMMEMBER Palermo BYRADIUS 500 km | PFADD hll d | PFMERGE hll2 hll | \
     SORT set STORE sorted | EVAL return(redis.call('set',KEYS[1],ARGV[1])) 1 str scripted | \
     EVAL return(redis.call('incr','num')) 0 | MOVE copy 3 | SWAPDB 0 4 | SWAPDB 4 0 | FUNCTION FLUSH | DEL str | \

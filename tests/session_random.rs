@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 use support::Resp;
 
-const SEQUENCES: u64 = 500;
+const SEQUENCES: u64 = 350;
 
 const DATA: &str = "\
     SET k1 a | SET k2 10 | SET k3 b | SET k1 c GET | GET k1 | GET k1 | GET k2 | GET k3 | GET k4 | MGET k1 k2 k3 | \

@@ -181,6 +181,9 @@ pub fn same_bytes(direct: &[u8], proxied: &[u8], sent: &[u8]) {
 
 /// What is not equal, in words.
 pub fn difference(direct: &[u8], proxied: &[u8], sent: &[u8]) -> Option<String> {
+    if direct == proxied {
+        return None;
+    }
     let (left, right) = (wanted_alike(direct), wanted_alike(proxied));
     if left == right {
         return None;
