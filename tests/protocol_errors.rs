@@ -3,7 +3,7 @@
 mod session_support;
 mod support;
 
-use session_support::{CACHE_ALL, Dice, Pair, line_bytes};
+use session_support::{Dice, Pair, caching, line_bytes};
 use std::io::{Read, Write};
 use std::time::Duration;
 use support::{Nearhit, RedisServer, SOON, eventually};
@@ -236,7 +236,7 @@ fn garbage(dice: &mut Dice) -> Vec<u8> {
 #[test]
 fn garbage_from_two_hundred_connections_harms_nobody() {
     let redis = RedisServer::start();
-    let mut nearhit = Nearhit::serve_with(&redis.url(), CACHE_ALL);
+    let mut nearhit = caching(&redis, &[]);
     let mut dice = Dice(11);
     let mut friend = nearhit.connect();
     for round in 0..5 {

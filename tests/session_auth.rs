@@ -3,7 +3,7 @@
 mod session_support;
 mod support;
 
-use session_support::{CACHE_ALL, Pair, hits, line_bytes};
+use session_support::{CACHE_ALL, Pair, caching, hits, line_bytes, wait_for_cache, wait_for_hit};
 use support::{Nearhit, RedisServer};
 
 /// A pair whose servers want a password and know a user who may only read `a:*`; nearhit logs in as `login` says.
@@ -24,6 +24,9 @@ fn guarded(login: &str) -> Pair {
     let (direct, behind) = (server(), server());
     let url = format!("redis://{login}{}", behind.addr());
     let nearhit = Nearhit::serve_with(&url, CACHE_ALL);
+    if !login.is_empty() {
+        wait_for_cache(&nearhit);
+    }
     Pair {
         direct,
         behind,
@@ -71,7 +74,7 @@ fn a_client_that_authenticates_as_nearhit_does_shares_its_cache() {
         for _ in 0..3 {
             assert_eq!(client.line("GET a:1"), "hers");
         }
-        assert!(hits(&pair.nearhit) > 0.0, "{auth}");
+        wait_for_hit(&pair.nearhit, &mut client, "GET a:1");
         assert_eq!(pair.nearhit.metric("nearhit_clients_pinned", &[]), 0.0, "{auth}");
     }
 }
@@ -93,10 +96,8 @@ fn a_wrong_password_keeps_who_the_client_was_and_its_cache() {
             reply.is_error_with("WRONGPASS invalid username-password pair or user is disabled."),
             "{wrong}: {reply:?}"
         );
-        client.lines_ok(&["GET k", "GET k"]);
-        let before = hits(&pair.nearhit);
         assert_eq!(client.line("GET k"), "secret");
-        assert!(hits(&pair.nearhit) > before, "{wrong}");
+        wait_for_hit(&pair.nearhit, &mut client, "GET k");
         assert_eq!(client.line("ACL WHOAMI"), "default");
     }
 }
@@ -125,7 +126,7 @@ fn another_user_gets_her_own_rights_and_nothing_from_the_cache() {
 fn a_transaction_that_redis_refuses_to_begin_is_none() {
     let redis = RedisServer::start();
     redis.client().line("ACL SETUSER default -multi");
-    let nearhit = Nearhit::serve_with(&redis.url(), CACHE_ALL);
+    let nearhit = caching(&redis, &[]);
     let (mut client, mut reader) = (nearhit.connect(), nearhit.connect());
     for round in 0..100 {
         reader.lines_ok(&["GET k", "GET k"]);

@@ -3,7 +3,7 @@
 mod session_support;
 mod support;
 
-use session_support::{CACHE_ALL, Pair, line_bytes};
+use session_support::{Pair, caching, line_bytes};
 use std::time::Duration;
 use support::{Nearhit, RedisServer, Resp, SOON, wait_for};
 
@@ -113,7 +113,7 @@ fn a_client_may_be_blocked_for_longer_than_any_time_out_of_nearhit() {
 #[test]
 fn a_client_that_leaves_takes_no_element_with_it() {
     let redis = RedisServer::start();
-    let nearhit = Nearhit::serve_with(&redis.url(), CACHE_ALL);
+    let nearhit = caching(&redis, &[]);
     redis.cmd(&["XGROUP", "CREATE", "x", "g", "$", "MKSTREAM"]);
     let leave: [Leave; 3] = [
         ("closes", drop),
@@ -150,7 +150,7 @@ fn a_client_that_leaves_takes_no_element_with_it() {
 #[test]
 fn many_blocked_clients_are_served_once_each() {
     let redis = RedisServer::start();
-    let nearhit = Nearhit::serve_with(&redis.url(), CACHE_ALL);
+    let nearhit = caching(&redis, &[]);
     let mut clients: Vec<_> = (0..50).map(|_| nearhit.connect()).collect();
     clients
         .iter_mut()

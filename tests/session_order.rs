@@ -3,13 +3,13 @@
 mod session_support;
 mod support;
 
-use session_support::{CACHE_ALL, line_bytes};
-use support::{Nearhit, RedisServer};
+use session_support::{caching, line_bytes};
+use support::RedisServer;
 
 #[test]
 fn a_read_pipelined_behind_a_flush_does_not_overtake_it() {
     let redis = RedisServer::start();
-    let nearhit = Nearhit::serve_with(&redis.url(), CACHE_ALL);
+    let nearhit = caching(&redis, &[]);
     let mut client = nearhit.connect();
     client.line("SET warm up");
     for flush in ["FLUSHDB", "FLUSHALL", "SWAPDB 0 5"] {

@@ -3,7 +3,7 @@
 mod session_support;
 mod support;
 
-use session_support::{CACHE_ALL, Pair, hits, line_bytes};
+use session_support::{Pair, caching, line_bytes, wait_for_hit};
 use support::{Nearhit, RedisServer, Reply, Resp, SOON, wait_for};
 
 #[test]
@@ -88,7 +88,7 @@ fn in_resp2_a_subscriber_may_do_nothing_else() {
 #[test]
 fn messages_arrive_in_order_between_replies() {
     let redis = RedisServer::start();
-    let nearhit = Nearhit::serve_with(&redis.url(), CACHE_ALL);
+    let nearhit = caching(&redis, &[]);
     let (mut two, mut three, mut publisher) = (nearhit.connect(), nearhit.connect3(), nearhit.connect());
     two.line("SUBSCRIBE news");
     subscribe(&mut three, "news");
@@ -138,7 +138,7 @@ fn a_message_may_look_like_anything() {
 #[test]
 fn after_the_last_subscription_the_session_caches_again() {
     let redis = RedisServer::start();
-    let nearhit = Nearhit::serve_with(&redis.url(), CACHE_ALL);
+    let nearhit = caching(&redis, &[]);
     for version in [2, 3] {
         let mut client = if version == 3 {
             nearhit.connect3()
@@ -160,10 +160,7 @@ fn after_the_last_subscription_the_session_caches_again() {
             subscribed(&mut client, begin);
             assert!(!client.line("PING").is_error());
             subscribed(&mut client, end);
-            client.lines_ok(&["SET k v", "GET k"]);
-            let before = hits(&nearhit);
-            client.lines_ok(&["GET k", "GET k"]);
-            assert!(hits(&nearhit) > before, "RESP{version} after {end}");
+            wait_for_hit(&nearhit, &mut client, "GET k");
         }
     }
     assert_eq!(nearhit.metric("nearhit_clients_pinned", &[]), 0.0);

@@ -6,10 +6,35 @@
 )]
 
 use crate::support::resp::{decode, encode};
-use crate::support::{Nearhit, RedisServer, Reply, Resp};
+use crate::support::{Nearhit, RedisServer, Reply, Resp, SOON, wait_for};
 
 /// What nearhit is started with: the second read of a key is a hit.
 pub const CACHE_ALL: &[&str] = &["--cache.admission", "always"];
+
+/// nearhit in front of `redis`, with a live cache.
+#[track_caller]
+pub fn caching(redis: &RedisServer, args: &[&str]) -> Nearhit {
+    let nearhit = Nearhit::serve_with(&redis.url(), &[CACHE_ALL, args].concat());
+    wait_for_cache(&nearhit);
+    nearhit
+}
+
+/// Waits until the cache can be filled.
+#[track_caller]
+pub fn wait_for_cache(nearhit: &Nearhit) {
+    nearhit.wait_for_stderr("tracking is on");
+}
+
+/// Reads until a read is answered from memory: a busy machine may need a second look.
+#[track_caller]
+pub fn wait_for_hit(nearhit: &Nearhit, client: &mut Resp, line: &str) {
+    let before = hits(nearhit);
+    wait_for(&format!("a hit of {line}"), SOON, || {
+        let reply = client.line(line);
+        assert!(!reply.is_error(), "{line}: {reply:?}");
+        hits(nearhit) > before
+    });
+}
 
 /// Two servers with the same settings, nearhit in front of one.
 pub struct Pair {
@@ -30,7 +55,7 @@ impl Pair {
             redis.iter().fold(RedisServer::builder(), with).start()
         };
         let (direct, behind) = (server(), server());
-        let nearhit = Nearhit::serve_with(&behind.url(), &[CACHE_ALL, nearhit].concat());
+        let nearhit = caching(&behind, nearhit);
         Self {
             direct,
             behind,
