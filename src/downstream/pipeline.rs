@@ -8,6 +8,9 @@
 
 use std::collections::VecDeque;
 
+/// An output buffer that grew beyond this is given back when it is empty.
+const KEEP: usize = 16 * 1024;
+
 /// One reply that is not complete, and what is ready behind it.
 #[derive(Debug, Default)]
 struct Slot {
@@ -23,8 +26,9 @@ struct Slot {
 /// A session's replies in request order.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
-    /// Ready to be written.
-    pub(super) out: Vec<u8>,
+    /// Ready to be written, behind `gone` bytes that were.
+    out: Vec<u8>,
+    gone: usize,
     slots: VecDeque<Slot>,
     /// Number of the slot in front.
     front: u64,
@@ -116,6 +120,30 @@ impl Pipeline {
         self.out.extend_from_slice(frame);
     }
 
+    /// What is ready to be written.
+    pub(super) fn unsent(&self) -> &[u8] {
+        self.out.get(self.gone..).unwrap_or_default()
+    }
+
+    /// So many bytes of that were written.
+    pub(super) fn sent(&mut self, count: usize) {
+        self.gone += count;
+        if self.gone < self.out.len() {
+            // Moved only when more is gone than left, so that a slow reader of a long reply costs no more than its length.
+            if self.gone > self.out.len() / 2 {
+                self.out.drain(..self.gone);
+                self.gone = 0;
+            }
+            return;
+        }
+        self.gone = 0;
+        if self.out.capacity() > KEEP {
+            self.out = Vec::new();
+        } else {
+            self.out.clear();
+        }
+    }
+
     /// Replies that are not complete, and complete ones behind them.
     pub(super) fn pending(&self) -> usize {
         self.slots.len()
@@ -123,7 +151,7 @@ impl Pipeline {
 
     /// Bytes that wait to be written, ready or not.
     pub(super) fn bytes(&self) -> usize {
-        self.out.len() + self.held
+        self.out.len() - self.gone + self.held
     }
 
     fn at(&self, number: u64) -> Option<usize> {
@@ -157,6 +185,20 @@ mod tests {
         pipeline.finish(third);
         assert_eq!(pipeline.out, b"01123345");
         assert_eq!((pipeline.pending(), pipeline.bytes()), (0, 8));
+    }
+
+    #[test]
+    fn what_was_written_is_gone_and_the_rest_keeps_its_order() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push(b"abcdef");
+        for (count, rest) in [(1, &b"bcdef"[..]), (3, b"ef"), (1, b"f")] {
+            pipeline.sent(count);
+            assert_eq!((pipeline.unsent(), pipeline.bytes()), (rest, rest.len()));
+        }
+        pipeline.push(b"g");
+        assert_eq!(pipeline.unsent(), b"fg");
+        pipeline.sent(2);
+        assert!(pipeline.unsent().is_empty());
     }
 
     #[test]

@@ -20,8 +20,6 @@ use crate::upstream::Waiter;
 const READ: usize = 64 * 1024;
 /// Unhandled bytes up to which a session that holds its requests goes on reading, so that it notices a client that left.
 const HELD: usize = 64 * 1024;
-/// An output buffer that grew beyond this is given back when it is empty.
-const KEEP: usize = 16 * 1024;
 
 /// Serves one client until it leaves.
 pub async fn serve(context: Rc<Context>, socket: Socket, peer: Peer) {
@@ -37,6 +35,7 @@ pub async fn serve(context: Rc<Context>, socket: Socket, peer: Peer) {
         scanner,
         input: Vec::new(),
         start: 0,
+        borrowed: false,
         state: State::Hungry,
         eof: false,
         arrived: time::now(),
@@ -70,6 +69,8 @@ struct Io {
     /// Bytes that are not handled yet begin at `start`.
     input: Vec<u8>,
     start: usize,
+    /// `input` is the worker's buffer, for as long as it takes to handle what was read into it.
+    borrowed: bool,
     state: State,
     /// The client will send nothing more.
     eof: bool,
@@ -120,7 +121,7 @@ fn finished(session: &Session, io: &Io) -> Option<Disconnect> {
         // Nothing may be taken from a list, and nothing be listened to, for a client that left.
         return Some(if io.eof { Disconnect::Eof } else { Disconnect::Drain });
     }
-    let answered = core.pipeline.pending() == 0 && core.pipeline.out.is_empty();
+    let answered = core.pipeline.pending() == 0 && core.pipeline.unsent().is_empty();
     match core.closing {
         Some(why) if answered => Some(why),
         None if io.eof && answered && io.state == State::Hungry => Some(Disconnect::Eof),
@@ -130,7 +131,7 @@ fn finished(session: &Session, io: &Io) -> Option<Disconnect> {
 
 fn is_idle(session: &Session) -> bool {
     let core = session.core.borrow();
-    core.pipeline.pending() == 0 && core.pipeline.out.is_empty()
+    core.pipeline.pending() == 0 && core.pipeline.unsent().is_empty()
 }
 
 fn may_read(session: &Session, io: &Io) -> bool {
@@ -159,11 +160,17 @@ fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), 
     session.context.recorder.client_bytes.add(Direction::In, count as u64);
     io.arrived = time::now();
     io.unhandled = Some(io.arrived);
-    if io.start > 0 && io.start >= io.input.len() / 2 {
-        io.input.drain(..io.start);
-        io.start = 0;
+    if io.start == io.input.len() {
+        // Nothing is left over: the requests are handled where they were read, and nothing is copied or allocated.
+        std::mem::swap(&mut io.input, &mut scratch);
+        (io.start, io.borrowed) = (0, true);
+    } else {
+        if io.start >= io.input.len() / 2 {
+            io.input.drain(..io.start);
+            io.start = 0;
+        }
+        io.input.extend_from_slice(&scratch);
     }
-    io.input.extend_from_slice(&scratch);
     if io.input.len() - io.start > session.context.shared.settings.limits.client_query_buffer.as_usize() {
         return Poll::Ready(Err(Disconnect::Limit));
     }
@@ -190,10 +197,14 @@ fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
     for (waiter, loss) in lost {
         waiter.lost(&loss, false, now);
     }
-    if io.start == io.input.len() {
-        // An idle session holds no buffer.
-        io.input = Vec::new();
+    if io.borrowed || io.start == io.input.len() {
+        // An idle session holds no buffer, and one with half a request a small one.
+        let left = io.input.get(io.start..).unwrap_or_default().to_vec();
+        let buffer = std::mem::replace(&mut io.input, left);
         io.start = 0;
+        if std::mem::take(&mut io.borrowed) {
+            *session.context.scratch.borrow_mut() = buffer;
+        }
     }
     outcome
 }
@@ -238,16 +249,18 @@ fn requests(turn: &mut Turn<'_>, io: &mut Io) -> Result<(), Disconnect> {
 fn write(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<bool, Disconnect>> {
     let mut core = session.core.borrow_mut();
     let core = &mut *core;
-    let mut written = 0;
-    let mut blocked = false;
-    while let Some(rest @ [_, ..]) = core.pipeline.out.get(written..) {
-        match Pin::new(&mut io.socket).poll_write(task, rest) {
+    let (mut written, mut blocked) = (0, false);
+    while !core.pipeline.unsent().is_empty() {
+        match Pin::new(&mut io.socket).poll_write(task, core.pipeline.unsent()) {
             Poll::Pending => {
                 blocked = true;
                 break;
             }
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Disconnect::Io)),
-            Poll::Ready(Ok(count)) => written += count,
+            Poll::Ready(Ok(count)) => {
+                core.pipeline.sent(count);
+                written += count;
+            }
         }
     }
     if written > 0 {
@@ -256,13 +269,6 @@ fn write(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<boo
             .recorder
             .client_bytes
             .add(Direction::Out, written as u64);
-    }
-    if blocked {
-        core.pipeline.out.drain(..written);
-    } else if core.pipeline.out.capacity() > KEEP {
-        core.pipeline.out = Vec::new();
-    } else {
-        core.pipeline.out.clear();
     }
     if !core.answered.is_empty() {
         let took = nanos(time::now().since(io.arrived));
