@@ -11,51 +11,83 @@ const MILLIS: u64 = 0xffff_ffff;
 /// By how many milliseconds two threads' idea of now may differ. Chosen, not measured.
 const CLOCK_SKEW: u64 = 1000;
 
-/// A direct-mapped table of recently seen key hashes.
+/// Cells of a bucket: one cache line.
+const WAYS: usize = 8;
+
+/// A table of recently seen key hashes.
 ///
-/// A cell holds the upper half of one hash and the millisecond it was last seen; a colliding key overwrites it, which
-/// only makes a key look newer than it is. Updates race without harm, so all accesses are relaxed.
+/// A cell holds the upper half of one hash and the millisecond it was last seen. The lower half chooses a bucket of
+/// [`WAYS`] cells, in which a new key takes the place of the one seen longest ago. One cell a bucket would not do: two hot
+/// keys that meet there drive each other out at every read, and neither is ever known. Updates race without harm (a key
+/// may stand there twice or be forgotten), so all accesses are relaxed.
 pub struct RecentKeys {
-    cells: Box<[AtomicU64]>,
+    /// Invariant: a power of two of buckets, at least one.
+    buckets: Box<[[AtomicU64; WAYS]]>,
     window: Duration,
 }
 
 impl RecentKeys {
-    /// A table of `cells` (rounded up to a power of two; 8 bytes each) that forgets after `window`.
+    /// A table of `cells` (rounded up to a power of two, at least one bucket; 8 bytes each) that forgets after `window`.
     pub fn new(cells: usize, window: Duration) -> Self {
-        let cells = cells.max(1).next_power_of_two();
+        let buckets = cells.div_ceil(WAYS).max(1).next_power_of_two();
+        let empty = || std::array::from_fn(|_| AtomicU64::new(0));
         Self {
-            cells: (0..cells).map(|_| AtomicU64::new(0)).collect(),
+            buckets: std::iter::repeat_with(empty).take(buckets).collect(),
             window,
         }
     }
 
     /// Notes that `hash` was seen now; true when it had been seen within the window before.
     pub fn see(&self, hash: u64, now: Instant) -> bool {
-        let known = self.knows(hash, now);
-        if let Some(cell) = self.cell(hash) {
+        let Some(bucket) = self.bucket(hash) else { return false };
+        let (mut place, mut oldest) = (None, 0);
+        for cell in bucket {
+            let held = cell.load(Ordering::Relaxed);
+            if is_of(held, hash) {
+                cell.store(pack(hash, now), Ordering::Relaxed);
+                return self.is_recent(held, now);
+            }
+            let age = if held == 0 { u64::MAX } else { age(held, now) };
+            if place.is_none() || age > oldest {
+                (place, oldest) = (Some(cell), age);
+            }
+        }
+        if let Some(cell) = place {
             cell.store(pack(hash, now), Ordering::Relaxed);
         }
-        known
+        false
     }
 
     /// Whether `hash` was seen within the window.
     pub fn knows(&self, hash: u64, now: Instant) -> bool {
-        let Some(cell) = self.cell(hash) else { return false };
-        let held = cell.load(Ordering::Relaxed);
-        let age = millis(now).wrapping_sub(held & MILLIS) & MILLIS;
-        // Seen "later" than now: another thread read its clock a moment after this one.
-        let age = if age > MILLIS - CLOCK_SKEW { 0 } else { age };
-        held != 0 && held >> 32 == hash >> 32 && u128::from(age) <= self.window.as_millis()
+        self.bucket(hash).is_some_and(|bucket| {
+            let mut held = bucket.iter().map(|cell| cell.load(Ordering::Relaxed));
+            held.any(|held| is_of(held, hash) && self.is_recent(held, now))
+        })
     }
 
-    fn cell(&self, hash: u64) -> Option<&AtomicU64> {
-        // The mask keeps the low bits only, which is what a direct-mapped table wants.
-        let mask = self.cells.len() as u64 - 1;
+    fn is_recent(&self, held: u64, now: Instant) -> bool {
+        u128::from(age(held, now)) <= self.window.as_millis()
+    }
+
+    fn bucket(&self, hash: u64) -> Option<&[AtomicU64; WAYS]> {
+        let mask = self.buckets.len() as u64 - 1;
         usize::try_from(hash & mask)
             .ok()
-            .and_then(|index| self.cells.get(index))
+            .and_then(|index| self.buckets.get(index))
     }
+}
+
+/// Whether a cell's content is about this hash.
+fn is_of(held: u64, hash: u64) -> bool {
+    held != 0 && held >> 32 == hash >> 32
+}
+
+/// Milliseconds since what a cell holds was seen.
+fn age(held: u64, now: Instant) -> u64 {
+    let age = millis(now).wrapping_sub(held & MILLIS) & MILLIS;
+    // Seen "later" than now: another thread read its clock a moment after this one.
+    if age > MILLIS - CLOCK_SKEW { 0 } else { age }
 }
 
 fn pack(hash: u64, now: Instant) -> u64 {
@@ -94,5 +126,36 @@ mod tests {
         let recent = RecentKeys::new(16, Duration::from_secs(1));
         recent.see(0x1_0000_0000_0003, Instant::from_nanos(SECOND));
         assert!(!recent.knows(0x2_0000_0000_0003, Instant::from_nanos(SECOND)));
+    }
+
+    #[test]
+    fn keys_that_are_read_in_turn_do_not_drive_each_other_out() {
+        let recent = RecentKeys::new(65_536, Duration::from_secs(60));
+        // SplitMix64's finalizer: as even as the hashes of names are.
+        let hash = |key: u64| {
+            let key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let key = (key ^ (key >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            key ^ (key >> 31)
+        };
+        let pass = |at: u64| {
+            let now = Instant::from_nanos(at * SECOND);
+            (1..=10_000).filter(|&key| recent.see(hash(key), now)).count()
+        };
+        assert_eq!((pass(1), pass(2), pass(3)), (0, 10_000, 10_000));
+    }
+
+    #[test]
+    fn the_key_seen_longest_ago_makes_room() {
+        let recent = RecentKeys::new(1, Duration::from_secs(60));
+        let keys = |range: std::ops::RangeInclusive<u64>| range.map(|key| key << 32);
+        for (at, key) in keys(1..=8).enumerate() {
+            recent.see(key, Instant::from_nanos((at as u64 + 1) * SECOND));
+        }
+        recent.see(1 << 32, Instant::from_nanos(9 * SECOND));
+        recent.see(9 << 32, Instant::from_nanos(10 * SECOND));
+        let known: Vec<_> = keys(1..=9)
+            .map(|key| recent.knows(key, Instant::from_nanos(11 * SECOND)))
+            .collect();
+        assert_eq!(known, [true, false, true, true, true, true, true, true, true]);
     }
 }
