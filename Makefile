@@ -12,7 +12,7 @@ help: ## this list
 
 run: need-redis ## a Redis primary, two replicas and nearhit on 127.0.0.1:6380, until Ctrl-C
 	$(CARGO) build --release --locked --bin nearhit
-	@exec target/release/nearhit sandbox
+	@exec "$${CARGO_TARGET_DIR:-target}/release/nearhit" sandbox
 
 test: need-redis need-rust ## what CI runs: format, lints, all tests, documentation
 	$(CARGO) fmt --all -- --check
