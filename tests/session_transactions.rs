@@ -199,3 +199,20 @@ fn client_commands_in_a_transaction_are_about_the_client_and_not_about_nearhits_
     }
     assert!(client.line("GET never").is_nil());
 }
+
+/// Clients that think between two transactions held a connection each, up to `upstream.pinned_max` of them.
+#[test]
+fn idle_clients_hold_no_connection_of_their_own() {
+    let redis = RedisServer::start();
+    let nearhit = Nearhit::serve_with(&redis.url(), &["--upstream.pinned-max", "4"]);
+    let mut clients: Vec<_> = (0..40).map(|_| nearhit.connect()).collect();
+    for client in &mut clients {
+        client.line("MULTI");
+        client.line("INCR n");
+        assert!(!client.line("EXEC").is_error());
+        wait_for("nobody to be pinned", SOON, || {
+            nearhit.metric("nearhit_clients_pinned", &[]) == 0.0
+        });
+    }
+    assert_eq!(redis.cmd(&["GET", "n"]), "40");
+}

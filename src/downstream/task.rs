@@ -180,13 +180,16 @@ fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), 
 /// Handles every request that is whole, until one must wait.
 fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
     let mut core = session.core.borrow_mut();
-    if io.start == io.input.len() && core.sent_home.is_empty() {
+    let may_go_home = core.pin.as_ref().is_some_and(super::pinned::Pin::is_free);
+    if io.start == io.input.len() && core.sent_home.is_empty() && !may_go_home {
         io.state = State::Hungry;
         return Ok(());
     }
     let table = session.context.shared.table.load();
     let now = io.unhandled.take().unwrap_or_else(time::now);
     let mut turn = Turn::new(session, &mut core, &table, now);
+    // At once, not with the next request: a client may think for long, and others need connections.
+    turn.go_home();
     turn.send_refused_fetches();
     let outcome = requests(&mut turn, io);
     if turn.core.closing.is_some() {

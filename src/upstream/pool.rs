@@ -22,8 +22,9 @@ use crate::metrics::WorkerRecorder;
 use crate::resp::Version;
 use crate::time::{self, Instant};
 
-/// Pinned connections kept for reuse, per database and protocol. Chosen, not measured.
-const IDLE_PINNED: usize = 16;
+/// Pinned connections kept for reuse, per database and protocol: as many clients of one worker may be between two
+/// transactions without a connection being opened for each. Chosen, not measured.
+const IDLE_PINNED: usize = 64;
 
 /// What the connections of a pool have in common.
 #[derive(Clone, Debug)]
@@ -229,7 +230,9 @@ impl<W: Waiter + 'static> Pool<W> {
     pub fn release(&mut self, connection: Connection<W>, db: u32, version: Version) {
         connection.set_outlet(None);
         let idle = self.idle.entry((db, version)).or_default();
-        if idle.len() < IDLE_PINNED && connection.in_flight() == 0 && !connection.is_closed() {
+        // Connections kept idle here count against the limit of all workers; they must not use it up.
+        let roomy = self.gauges.pinned.load(Ordering::Relaxed) <= self.settings.pinned_max / 2;
+        if roomy && idle.len() < IDLE_PINNED && connection.in_flight() == 0 && !connection.is_closed() {
             idle.push(connection);
         } else {
             connection.close();
