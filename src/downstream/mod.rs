@@ -1,13 +1,13 @@
 //! The clients' side: sessions, what is done with each request, and replies in request order.
 //!
 //! ```text
-//! socket ─read→ scanner ─Request→ Turn ┬ local    HELLO, SELECT, CLIENT …, PROXY          (local, identity)
+//! socket ─read→ scanner ─Request→ Turn ┬ local    HELLO, SELECT, CLIENT …, PROXY          (local, switch, identity)
 //!                                      ├ cached   near-cache: hit, wait, lead, bypass     (cached)
 //!                                      ├ forward  shared connection of the session's home (forward)
-//!                                      └ pinned   MULTI, blocking, SUBSCRIBE …            (pinned, subscribe)
+//!                                      └ pinned   MULTI, blocking, SUBSCRIBE …            (pinned, transaction, subscribe)
 //! socket ←write─ pipeline ←──────────────── replies, in request order
 //! ```
-//! Everything here lives on one worker's thread. A session is one task; replies that arrive meanwhile are put into its
+//! `task` reads and writes, `request` decides, `session` is the state. Everything here lives on one worker's thread. A session is one task; replies that arrive meanwhile are put into its
 //! pipeline and wake it, so that all of a turn leave in one write.
 
 mod cached;
