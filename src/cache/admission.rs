@@ -17,7 +17,7 @@ const WAYS: usize = 8;
 /// A table of recently seen key hashes.
 ///
 /// A cell holds the upper half of one hash and the millisecond it was last seen. The lower half chooses a bucket of
-/// [`WAYS`] cells, in which a new key takes the place of the one seen longest ago. One cell a bucket would not do: two hot
+/// eight cells, in which a new key takes the place of the one seen longest ago. One cell a bucket would not do: two hot
 /// keys that meet there drive each other out at every read, and neither is ever known. Updates race without harm (a key
 /// may stand there twice or be forgotten), so all accesses are relaxed.
 pub struct RecentKeys {
