@@ -280,6 +280,40 @@ fn the_memory_bound_holds_under_load() {
     }
 }
 
+/// What is counted is what the process takes: room for entries and fetches that were never used once made it twice that.
+#[test]
+fn the_process_grows_by_what_is_counted() {
+    let args = ["--cache.admission", "always", "--cache.max-memory", "32mb"];
+    let bench = Bench::new(RedisServer::start(), MODES[0], &args);
+    let mut client = bench.client(PROTOCOLS[0]);
+    let status = || support::read(&format!("/proc/{}/status", bench.nearhit.pid()));
+    let resident = || {
+        let kib = status()
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:").map(str::to_owned));
+        kib.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<f64>().ok())
+            .expect("VmRSS")
+            * 1024.0
+    };
+    let before = resident();
+    for from in (0..80_000).step_by(1000) {
+        let each = |verb: &[&str]| -> Vec<Vec<String>> {
+            let key = |number: u32| {
+                verb.iter()
+                    .map(|word| word.replace("KEY", &format!("key:{number}")))
+                    .collect()
+            };
+            (from..from + 1000).map(key).collect()
+        };
+        bench.redis.client().pipeline(&each(&["SET", "KEY", &"x".repeat(100)]));
+        client.pipeline(&each(&["GET", "KEY"]));
+    }
+    let counted = bench.nearhit.metric("nearhit_cache_bytes", &[]);
+    assert!(counted > 30e6, "{counted} bytes were counted: this tests nothing");
+    let grown = resident() - before;
+    assert!(grown < 1.3 * counted, "{grown} bytes for {counted}");
+}
+
 #[test]
 fn many_readers_of_one_cold_key_are_answered_by_one_fetch() {
     for mode in MODES {

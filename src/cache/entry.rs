@@ -7,9 +7,10 @@ use bytes::Bytes;
 use crate::resp::{Shape, Version, to_resp2};
 use crate::time::Instant;
 
-/// What an entry costs beyond its bytes: the struct in the slot's vector (which may hold twice what it uses), the two
-/// allocations' headers and rounding. Chosen from the layout, not measured; the cache work measures it.
-const ENTRY_OVERHEAD: u64 = 2 * size_of::<Entry>() as u64 + 64;
+/// What an entry costs beyond its bytes: the struct in the slot's vector, the count of the reply's owners (32 bytes), and
+/// the headers and rounding of four allocations. From the layout; `tests/coherence_admission.rs` compares the sum with
+/// what the process takes.
+const ENTRY_OVERHEAD: u64 = size_of::<Entry>() as u64 + 32 + 4 * 16;
 
 /// Under which trust an entry was filled. It is servable only while the stream still has this stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

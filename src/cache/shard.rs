@@ -186,6 +186,8 @@ impl<S: SlotState> Shard<S> {
         let replaced = match slot.entries.iter_mut().find(|held| held.is(is)) {
             Some(held) => Some(std::mem::replace(held, entry)),
             None => {
+                // Most names have one entry; a vector that grows by itself makes room for four.
+                slot.entries.reserve_exact(1);
                 slot.entries.push(entry);
                 self.entries += 1;
                 None

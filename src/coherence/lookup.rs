@@ -333,6 +333,8 @@ fn lead<W>(
         hash_fields: query.hash_fields,
         stamp: flight.stamp,
     };
+    // As for entries: one, not room for four.
+    record.flights.reserve_exact(1);
     record.flights.push(flight);
     Some(lease)
 }

@@ -163,7 +163,12 @@ impl<W> NearCache<W> {
 fn take_flight<W>(shard: &mut Shard<Record<W>>, id: SlotId, serial: u64) -> Option<Flight<W>> {
     let record = shard.state_mut(id)?;
     let index = record.flights.iter().position(|flight| flight.serial == serial)?;
-    Some(record.flights.swap_remove(index))
+    let flight = record.flights.swap_remove(index);
+    if record.flights.is_empty() {
+        // A name that is cached for long keeps no room for fetches.
+        record.flights = Vec::new();
+    }
+    Some(flight)
 }
 
 /// Whether a reply is what its command says about a key that does not exist: nothing, no elements, or (HMGET,
