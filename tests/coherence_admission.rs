@@ -286,7 +286,7 @@ fn the_process_grows_by_what_is_counted() {
     let args = ["--cache.admission", "always", "--cache.max-memory", "32mb"];
     let bench = Bench::new(RedisServer::start(), MODES[0], &args);
     let mut client = bench.client(PROTOCOLS[0]);
-    let status = || support::read(&format!("/proc/{}/status", bench.nearhit.pid()));
+    let status = || support::read(format!("/proc/{}/status", bench.nearhit.pid()));
     let resident = || {
         let kib = status()
             .lines()
