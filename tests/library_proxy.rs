@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
-use support::{RedisServer, Resp, SOON, eventually, temp_dir, wait_for};
+use support::{RedisServer, Resp, SOON, eventually, free_addr, temp_dir, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -108,7 +108,7 @@ fn two_proxies_in_one_process_do_not_mix() {
     on(2, async {
         let listening = |server: &RedisServer| {
             builder(&server.url())
-                .listen("127.0.0.1:0")
+                .listen(&free_addr().to_string())
                 .metrics(SocketAddr::from(([127, 0, 0, 1], 0)))
         };
         let one = listening(&servers[0]).start().await.expect("start");
@@ -168,16 +168,17 @@ fn a_stop_frees_the_ports_at_once_and_so_does_a_drop() {
 fn it_may_be_started_and_dropped_by_a_program_without_a_runtime_of_its_own() {
     let server = RedisServer::start();
     let proxy = std::sync::OnceLock::new();
+    // No port that the kernel hands out: another test might be given it a moment after it is free.
+    let addr = free_addr();
     on(0, async {
         let started = builder(&server.url())
-            .listen("127.0.0.1:0")
+            .listen(&addr.to_string())
             .start()
             .await
             .expect("start");
         proxy.set(started).expect("once");
     });
     // The runtime that started it is gone.
-    let addr = tcp(proxy.get().expect("a proxy"));
     assert_eq!(Resp::connect(addr).line("SET k v"), "OK");
     drop(proxy);
     assert!(Resp::try_connect(addr).is_err());
