@@ -192,11 +192,6 @@ impl Command {
             Shape::Generic
         }
     }
-
-    /// Whether it only reads and the server tracks its keys.
-    pub fn is_readonly(&self) -> bool {
-        self.flags.has(flag::READONLY)
-    }
 }
 
 /// A request whose arguments do not say where its keys are.

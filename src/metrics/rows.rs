@@ -12,7 +12,7 @@ use super::commands::CommandMetrics;
 use super::family::{Counter, Counters, Gauge, Gauges, Info, Instrument, Row, RowType};
 use super::label::{
     Bypass, CacheResult, ConnectResult, Direction, Disconnect, ErrorKind, Evicted, FlushReason, InvalidationEffect,
-    InvalidationKind, InvalidationSource, Label, Lost, Origin, Outcome, Pool, Rejected,
+    InvalidationKind, InvalidationSource, Label, Lost, Origin, Pool, Rejected,
 };
 use super::worker::WorkerRecorder;
 use crate::time::{self, Instant};
@@ -199,11 +199,6 @@ impl Metrics {
     /// Bytes exchanged with servers, of all workers.
     pub fn upstream_bytes(&self, direction: Direction) -> u64 {
         self.commands.sum(|worker| worker.upstream_bytes.get(direction))
-    }
-
-    /// Requests that ended with `outcome`, of all workers and commands.
-    pub fn commands_ended(&self, outcome: Outcome) -> u64 {
-        self.commands.totals().iter().map(|totals| totals.of(outcome)).sum()
     }
 
     /// Hands every value to the exporter; what workers count is folded first.

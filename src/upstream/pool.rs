@@ -181,11 +181,6 @@ impl<W: Waiter + 'static> Pool<W> {
         }
     }
 
-    /// Where the node is.
-    pub fn address(&self) -> &Address {
-        &self.settings.address
-    }
-
     /// The shared connection of a database and protocol.
     ///
     /// # Errors

@@ -5,8 +5,11 @@
     reason = "each test file is a crate and uses its own part of it"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -40,10 +43,7 @@ impl Server {
     fn launch(ready: &str, args: impl FnOnce(&std::path::Path) -> Vec<String>) -> Self {
         let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
         let dir = tempfile::tempdir().expect("make a directory for the server");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .expect("find a port")
-            .port();
+        let port = support::free_port();
         let mut command = Command::new(&binary);
         command
             .args(args(dir.path()))

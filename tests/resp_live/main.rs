@@ -6,3 +6,5 @@ mod globs;
 mod replies;
 mod requests;
 mod server;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,56 +1,23 @@
 //! A redis-server of one test, and raw connections to it.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::support::RedisServer;
 use nearhit::resp::{ReplyLimits, ReplyScan, ReplyScanner, Version, encode};
 
 /// A server of one test.
-pub(crate) struct Server {
-    child: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
-}
+pub(crate) struct Server(RedisServer);
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let dir = tempfile::tempdir().expect("a directory");
-        let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-        let child = Command::new(program)
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--dir",
-            ])
-            .arg(dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server starts");
-        Self { child, port, _dir: dir }
+        Self(RedisServer::start())
     }
 
-    /// A connection that speaks `version`; waits for the server to come up.
+    /// A connection that speaks `version`.
     pub(crate) fn connect(&self, version: Version) -> Connection {
-        let stream = (0..500)
-            .find_map(|_| {
-                let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok();
-                if stream.is_none() {
-                    nap();
-                }
-                stream
-            })
-            .expect("redis-server listens within five seconds");
+        let stream = TcpStream::connect(self.0.addr()).expect("redis-server listens");
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .expect("a timeout");
@@ -62,25 +29,6 @@ impl Server {
             assert!(connection.call(&["HELLO", "3"]).starts_with(b"%"));
         }
         connection
-    }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a process that starts gives no sign to wait for"
-)]
-fn nap() {
-    std::thread::sleep(Duration::from_millis(10));
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let killed = self.child.kill();
-        let waited = self.child.wait();
-        assert!(
-            (killed.is_ok() && waited.is_ok()) || std::thread::panicking(),
-            "redis-server stops"
-        );
     }
 }
 
