@@ -267,15 +267,17 @@ mod tests {
             "--upstream redis://db:1",
             "serve --upstream.url=redis://db:1",
         ] {
-            assert_eq!(
-                parsed(line),
-                Invocation::Serve(Settings {
-                    file: None,
-                    flags: expected.clone()
-                }),
-                "{line}"
-            );
+            assert_serves(line, &expected);
         }
+    }
+
+    #[track_caller]
+    fn assert_serves(line: &str, expected: &[(String, String)]) {
+        let settings = Settings {
+            file: None,
+            flags: expected.to_vec(),
+        };
+        assert_eq!(parsed(line), Invocation::Serve(settings), "{line}");
     }
 
     #[test]
@@ -286,14 +288,7 @@ mod tests {
             "--cache.max_memory 5mb",
             "--cache.max_memory=5mb",
         ] {
-            assert_eq!(
-                parsed(line),
-                Invocation::Serve(Settings {
-                    file: None,
-                    flags: expected.clone()
-                }),
-                "{line}"
-            );
+            assert_serves(line, &expected);
         }
     }
 
