@@ -1,38 +1,43 @@
-//! What a request costs directly and through nearhit: throughput, CPU time and latency, all in one run.
+//! What a request costs directly, through nearhit and through other proxies: throughput, CPU time and latency, in one run.
 //!
 //! ```text
-//! cargo bench --bench throughput                 five rounds of two seconds a cell, about three and a half minutes
-//! cargo bench --bench throughput -- --quick      three rounds of half a second, under 40 seconds
+//! cargo bench --bench throughput                 five rounds of 1.2 seconds a cell, under ten minutes
+//! cargo bench --bench throughput -- --quick      three rounds of half a second
+//! cargo bench --bench throughput -- --only Zipf  only rows whose name contains that
 //! ```
 //!
-//! The cells of one round run one after the other, direct and through nearhit in turn, and ratios are taken between
+//! The cells of one round run one after the other, direct and through a proxy in turn, and ratios are taken between
 //! cells of the same round: a neighbour that steals the machine for a minute then slows both sides of a ratio. CPU time
 //! per request is the figure to trust; throughput on a small machine also shows who shares its cores.
 //!
-//! The table goes to stdout as Markdown; the same with every sample goes to `target/bench/throughput.json`. Progress
-//! goes to stderr. The exit code says whether the run was sound (every reply checked, hits really hits), not whether
-//! it was fast: PASS and FAIL are lines of the report.
+//! Tables go to stdout and, with every sample as JSON and plots as SVG, to `bench/results/`. Progress goes to stderr. The
+//! exit code says whether the run was sound (every reply checked, hits really hits), not whether it was fast: that is in
+//! the tables.
 
 #[path = "../tests/support/mod.rs"]
 mod harness;
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use nearhit::load::Trace;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::cell::Sample;
 use support::machine::Machine;
-use support::measure::{Cell, measure};
+use support::measure::measure;
 use support::options::Options;
-use support::report::Report;
-use support::script::Scripts;
+use support::report::{Line, Report};
+use support::rows::{Row, cells, rows};
 use support::stage::Stage;
-use support::workload::Workload;
+use support::work::{Via, Works};
+use support::{fairness, markdown, plot};
 
-/// Requests that a connection sends before it waits for their replies.
-const PIPELINES: [usize; 2] = [1, 16];
+/// What `--only` calls the costs of the server.
+const SERVER: &str = "server";
 
 fn main() -> ExitCode {
-    let result = Options::parse(std::env::args().skip(1)).and_then(|options| run(&options));
+    let out = harness::root().join("bench/results");
+    let result = Options::parse(std::env::args().skip(1), out).and_then(|options| run(&options));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -42,53 +47,118 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts the servers, measures every cell of every round, reports.
+/// Measures everything that was asked for, and reports.
 fn run(options: &Options) -> Result<(), String> {
-    let machine_before = Machine::look();
-    let scripts = Scripts::new();
-    let stage = Stage::start(&scripts)?;
+    let machine = Machine::look();
+    raise_file_limit()?;
+    let trace = options.trace.as_deref().map(Trace::read).transpose();
+    let works = Works::new(trace.map_err(|error| error.to_string())?);
+    let all = rows(options.rate);
+    let wanted: Vec<Row> = all
+        .into_iter()
+        .filter(|row| row.name.contains(&options.only) && works.has(row.cell.work))
+        .collect();
+    let mut report = if wanted.is_empty() {
+        Report::new(machine, String::new(), options.clone(), &[], Vec::new())
+    } else {
+        let stage = Stage::start(&works)?;
+        let rows: Vec<Row> = wanted.into_iter().filter(|row| stage.has(row.cell.via)).collect();
+        let samples = rounds(&stage, &works, &rows, options)?;
+        let machine = machine.with_redis(stage.redis_version());
+        Report::new(machine, stage.peers(), options.clone(), &rows, samples)
+    };
+    if SERVER.contains(&options.only) {
+        report = report.with_server(fairness::measure(&works, options)?);
+    }
+    publish(&report)
+}
+
+fn rounds(stage: &Stage, works: &Works, rows: &[Row], options: &Options) -> Result<Vec<Sample>, String> {
     let mut samples = Vec::new();
     for round in 1..=options.rounds {
-        for cell in cells(options.connections) {
+        for cell in cells(rows) {
             eprintln!("round {round} of {}: {cell}", options.rounds);
-            samples.push(measure(&stage, &scripts, cell, round, options)?);
+            samples.push(measure(stage, works, cell, round, options)?);
         }
     }
-    let machine = machine_before.with_redis(stage.redis_version());
-    publish(&Report::new(machine, options.clone(), samples))
+    Ok(samples)
 }
 
-/// What one round measures, in this order.
-fn cells(connections: usize) -> impl Iterator<Item = Cell> {
-    let loaded = PIPELINES.into_iter().flat_map(move |pipeline| {
-        Workload::ALL.into_iter().map(move |workload| Cell {
-            workload,
-            connections,
-            pipeline,
-        })
-    });
-    let alone = Workload::LATENCY.into_iter().map(|workload| Cell {
-        workload,
-        connections: 1,
-        pipeline: 1,
-    });
-    loaded.chain(alone)
+/// A thousand connections are two thousand sockets; what is started from here inherits the limit.
+fn raise_file_limit() -> Result<(), String> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).map_err(|error| format!("raise the limit of open files: {error}"))
 }
 
-/// Prints the table and writes the file.
+/// Prints the tables and writes the files.
 fn publish(report: &Report) -> Result<(), String> {
-    println!("{}", report.markdown());
-    let path = json_path();
-    report
-        .write_json(&path)
-        .map_err(|error| format!("write {}: {error}", path.display()))?;
-    eprintln!("every sample is in {}", path.display());
+    let tables = markdown::markdown(report);
+    println!("{tables}");
+    let out = &report.options.out;
+    let write = || {
+        std::fs::create_dir_all(out)?;
+        std::fs::write(out.join("throughput.md"), &tables)?;
+        report.write_json(&out.join("throughput.json"))?;
+        std::fs::write(out.join("cpu.svg"), cpu_plot(report))?;
+        std::fs::write(out.join("throughput.svg"), throughput_plot(report))?;
+        std::fs::write(out.join("latency.svg"), latency_plot(report))
+    };
+    write().map_err(|error| format!("write the results to {}: {error}", out.display()))?;
+    eprintln!("tables, samples and plots are in {}", out.display());
     Ok(())
 }
 
-/// `bench/throughput.json` in the target directory, wherever that is.
-fn json_path() -> PathBuf {
-    // Cargo names target/tmp to benchmarks, not target.
-    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    tmp.parent().unwrap_or(tmp).join("bench/throughput.json")
+fn cpu_plot(report: &Report) -> String {
+    let groups: Vec<_> = loaded(report)
+        .map(|line| {
+            let base = line.baseline_cpu_us.median;
+            plot::Group {
+                name: name(line),
+                lengths: vec![line.front_cpu_us.median / base, line.back_cpu_us.median / base],
+            }
+        })
+        .collect();
+    let title = "CPU per request, as a multiple of a redis-server asked directly";
+    plot::bars(title, "×", &["proxy", "redis-server behind it"], &groups, true)
+}
+
+fn throughput_plot(report: &Report) -> String {
+    let groups: Vec<_> = loaded(report)
+        .map(|line| plot::Group {
+            name: name(line),
+            lengths: vec![line.per_second.median / 1e3, line.per_second_baseline.median / 1e3],
+        })
+        .collect();
+    let title = "Thousand requests per second, one thread each";
+    plot::bars(title, "k/s", &["through", "direct"], &groups, false)
+}
+
+fn latency_plot(report: &Report) -> String {
+    let lines: Vec<_> = report
+        .curves
+        .iter()
+        .map(|curve| plot::Line {
+            name: curve.name,
+            points: &curve.points,
+        })
+        .collect();
+    let rate = report.options.rate;
+    let title = format!("Latency by percentile at {rate} requests a second, from when each was due");
+    plot::curves(&title, &lines)
+}
+
+/// The rows that are about CPU and throughput.
+fn loaded(report: &Report) -> impl Iterator<Item = &Line> {
+    report
+        .lines
+        .iter()
+        .filter(|line| line.latency.is_none() && !matches!(line.cell.via, Via::InProcess(_)))
+}
+
+fn name(line: &Line) -> String {
+    format!("{}, {}", line.name, line.cell.pace)
 }

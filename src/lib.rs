@@ -55,12 +55,15 @@
 
 pub mod admin;
 pub mod cache;
+pub mod channel;
 pub mod coherence;
 pub mod command;
 pub mod config;
 pub mod downstream;
 pub mod error;
+pub mod load;
 pub mod metrics;
+pub mod mutants;
 pub mod proxy;
 pub mod resp;
 pub mod time;

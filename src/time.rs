@@ -86,6 +86,17 @@ fn system_now() -> Instant {
     Instant(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1)
 }
 
+/// Microseconds since 1970, for what people read; never for timers.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the wall clock"
+)]
+pub fn unix_micros() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// Seconds since 1970, for what people and Prometheus read; never for timers.
 #[allow(
     clippy::disallowed_methods,

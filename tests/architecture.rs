@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 /// The floors of the library, lowest first. A module imports from lower floors only.
 const FLOORS: [&[&str]; 9] = [
-    &["error", "time", "metrics"],
+    &["error", "time", "metrics", "mutants"],
     &["resp", "config"],
     &["command"],
     &["coherence", "cache", "topology"],
-    &["upstream"],
-    &["tracking", "fill", "discovery"],
+    &["upstream", "load"],
+    &["tracking", "channel", "fill", "discovery"],
     &["downstream"],
     &["admin"],
     &["proxy"],

@@ -22,7 +22,7 @@ fn stdout(output: &Output) -> String {
 #[test]
 fn check_says_ok_on_stdout() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("nearhit.toml"), "[cache]\nenabled = false\n").unwrap();
+    std::fs::write(directory.path().join("nearhit.toml"), "[cache]\nmode = \"shadow\"\n").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_nearhit"))
         .args(["check", "-c", "nearhit.toml"])
         .current_dir(&directory)
@@ -35,13 +35,13 @@ fn check_says_ok_on_stdout() {
 #[test]
 fn check_says_every_problem_on_stderr_and_exits_with_78() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, "[cache]\nenabled = 1\nbogus = 2\n").unwrap();
+    std::fs::write(&file, "[cache]\nmode = 1\nbogus = 2\n").unwrap();
     let output = nearhit(&["check", "-c", file.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78));
     assert_eq!(stdout(&output), "");
     let text = stderr(&output);
     assert!(
-        text.contains("error[E103]: cache.enabled") && text.contains("error[E102]: cache.bogus"),
+        text.contains("error[E103]: cache.mode") && text.contains("error[E102]: cache.bogus"),
         "{text}"
     );
 }
@@ -76,7 +76,7 @@ fn wrong_usage_exits_with_2() {
     for args in [
         &["chek"][..],
         &["--bogus"],
-        &["--cache.enabled"],
+        &["--cache.mode"],
         &["serve", "redis://a", "--upstream", "redis://b"],
     ] {
         let output = nearhit(args);

@@ -62,6 +62,11 @@ fn every_foreign_write_is_seen_by_a_resp3_client_when_redirected() {
 }
 
 #[test]
+fn every_foreign_write_is_seen_when_prefixes_are_tracked() {
+    all_cases("broadcast", Protocol::Resp3);
+}
+
+#[test]
 fn a_restored_key_is_seen() {
     for mode in MODES {
         let bench = Bench::always(mode);

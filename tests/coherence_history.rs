@@ -3,7 +3,7 @@
 mod coherence_support;
 mod support;
 
-use coherence_support::{Bench, MODES, PROTOCOLS, Protocol, run};
+use coherence_support::{Bench, MODES, PROTOCOLS, Protocol, run, server_for};
 use nearhit::time::{self, Instant};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -165,6 +165,7 @@ struct Observer<'a> {
     client: Resp,
     random: Random,
     known: &'a [Known; KEYS.len()],
+    by_age: bool,
     seen: [u64; KEYS.len()],
     worst: Duration,
     reads: u64,
@@ -213,7 +214,8 @@ impl Observer<'_> {
                 Asked::Write { key },
                 words(format!("EVAL 'return redis.call(\"INCR\", ARGV[1])' 0 {name}")),
             ),
-            9..20 => (self.reading(key), words(format!("GETRANGE {name} 0 -1"))),
+            // Where entries live by age, only answers of one command are in order.
+            9..20 if !self.by_age => (self.reading(key), words(format!("GETRANGE {name} 0 -1"))),
             _ => (self.reading(key), words(format!("GET {name}"))),
         }
     }
@@ -277,7 +279,12 @@ fn proxy_writer(mut client: Resp, mut random: Random, known: &[Known; KEYS.len()
 }
 
 fn history(mode: &str, seed: u64) {
-    let bench = Bench::new(support::RedisServer::start(), mode, &[]);
+    let by_age: &[&str] = if mode == "ttl" {
+        &["--invalidation.fallback-ttl", "500ms"]
+    } else {
+        &[]
+    };
+    let bench = Bench::new(server_for(mode), mode, by_age);
     let known: [Known; KEYS.len()] = Default::default();
     let stop = AtomicBool::new(false);
     let random = |number: u64| Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (number + 1));
@@ -297,6 +304,7 @@ fn history(mode: &str, seed: u64) {
                     client,
                     random: random(number.into()),
                     known,
+                    by_age: mode == "ttl",
                     seen: [0; KEYS.len()],
                     worst: Duration::ZERO,
                     reads: 0,
@@ -334,4 +342,19 @@ fn no_client_ever_goes_back_in_time() {
 #[test]
 fn no_client_ever_goes_back_in_time_when_redirected() {
     history("redirect", 2);
+}
+
+#[test]
+fn no_client_ever_goes_back_in_time_when_prefixes_are_tracked() {
+    history("broadcast", 3);
+}
+
+#[test]
+fn no_client_ever_goes_back_in_time_when_notifications_tell() {
+    history("keyspace", 4);
+}
+
+#[test]
+fn no_client_ever_goes_back_in_time_when_entries_live_by_age() {
+    history("ttl", 5);
 }

@@ -115,11 +115,11 @@ fn connections_are_shared_unless_a_command_needs_its_own() {
     for (place, names) in [
         (
             Place::Local,
-            "hello auth select reset quit client|id client|setname client|getname client|setinfo client|reply proxy",
+            "hello auth select reset quit client|id client|setname client|getname client|setinfo client|reply client|no-evict proxy cluster|slots cluster|keyslot readonly readwrite asking",
         ),
         (
             Place::Shared,
-            "get set eval fcall scan flushall publish info config|set cluster|slots object|encoding ping migrate",
+            "get set eval fcall scan flushall publish info config|set object|encoding ping migrate role command|docs client|trackinginfo client|getredir",
         ),
         (Place::Pinned(Pin::Transaction), "multi exec discard watch unwatch"),
         (
@@ -133,9 +133,12 @@ fn connections_are_shared_unless_a_command_needs_its_own() {
         (Place::Pinned(Pin::Monitor), "monitor"),
         (
             Place::Pinned(Pin::Sticky),
-            "client|tracking client|caching client|no-evict readonly readwrite asking script|debug",
+            "client|tracking client|caching script|debug",
         ),
-        (Place::Pinned(Pin::Once), "wait waitaof client|pause debug shutdown"),
+        (
+            Place::Pinned(Pin::Once),
+            "wait waitaof client|pause debug shutdown script|kill function|kill",
+        ),
         (Place::Refused, "sync psync replconf"),
     ] {
         for name in names.split(' ') {
@@ -187,6 +190,9 @@ fn exists_is_cached_for_one_key_and_mget_by_its_parts() {
         "sinter a",
         "object encoding a",
         "dump a",
+        "pfcount a",
+        "xpending a g",
+        "xinfo stream a",
         "hscan h 0",
     ] {
         assert_eq!(cacheable(never), Cacheable::No, "{never}");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nearhit::config::{
-    Address, Admission, ByteSize, Code, Config, InvalidationMode, Listen, LogFormat, Place, Policy, rows,
+    Address, Admission, ByteSize, CacheMode, Code, Config, InvalidationMode, Listen, LogFormat, Place, Policy, rows,
 };
 
 /// The text of every problem in a file called `nearhit.toml`.
@@ -71,7 +71,7 @@ url = "redis://10.0.0.1/2"
 username = "app"
 password = "s3cret"
 [cache]
-enabled = false
+mode = "off"
 max_memory = "2gb"
 admission = "always"
 [invalidation]
@@ -122,12 +122,12 @@ fn a_full_file_is_read_into_types() {
     assert_eq!(config.upstream.url.db, 2);
     let credentials = config.upstream.credentials().unwrap();
     assert_eq!(
-        (credentials.username.as_str(), credentials.password.reveal()),
-        ("app", "s3cret")
+        (&*credentials.username, credentials.password.reveal()),
+        (b"app".as_slice(), b"s3cret".as_slice())
     );
     assert_eq!(
-        (config.cache.enabled, config.cache.admission),
-        (false, Admission::Always)
+        (config.cache.mode, config.cache.admission),
+        (CacheMode::Off, Admission::Always)
     );
     assert_eq!(config.invalidation.mode, InvalidationMode::Redirect);
     assert_eq!(config.invalidation.max_staleness, Duration::from_millis(250));
@@ -160,16 +160,16 @@ fn an_unknown_setting_is_answered_with_the_known_ones() {
   --> nearhit.toml:11:1
    |
 11 | info_secton = true
-   | ^^^^^^^^^^^ expected info_section or admin_command
+   | ^^^^^^^^^^^ expected info_section, present_as, monitor or admin_command
    = help: did you mean "info_section"?"#;
     assert_eq!(
         complaint(&format!("[facade]\n{}info_secton = true", "\n".repeat(9))),
         expected
     );
-    let sections = complaint("[cahce]\nenabled = true\n");
+    let sections = complaint("[cahce]\nmode = \"off\"\n");
     assert!(sections.contains("nearhit.toml:1:2"), "{sections}");
     assert!(
-        sections.contains("expected config_version, server, upstream, facade, cache,"),
+        sections.contains("expected config_version, server, upstream, facade, pubsub, cache,"),
         "{sections}"
     );
     assert!(sections.contains("did you mean \"cache\"?"), "{sections}");
@@ -229,10 +229,10 @@ error[E105]: invalidation.max_staleness: "0s" is out of range
 #[test]
 fn what_is_not_toml_is_reported_together_with_what_is_wrong_elsewhere() {
     let expected = r#"error[E101]: string values must be quoted
- --> nearhit.toml:2:11
+ --> nearhit.toml:2:8
   |
-2 | enabled = yes
-  |           ^^^ expected literal string
+2 | mode = yes
+  |        ^^^ expected literal string
 
 error[E104]: cache.negative_ttl: the unit is missing
  --> nearhit.toml:3:16
@@ -240,7 +240,7 @@ error[E104]: cache.negative_ttl: the unit is missing
 3 | negative_ttl = "5"
   |                ^^^ expected a duration such as 250us, 5ms, 1s, 2m, 1h or 1d
   = help: write "5s" for seconds"#;
-    assert_eq!(complaint("[cache]\nenabled = yes\nnegative_ttl = \"5\"\n"), expected);
+    assert_eq!(complaint("[cache]\nmode = yes\nnegative_ttl = \"5\"\n"), expected);
 }
 
 #[test]
@@ -266,6 +266,11 @@ fn settings_that_contradict_each_other_are_refused_where_they_were_set() {
             Code::Conflict,
         ),
         ("config_version = 2", Code::BadValue),
+        ("invalidation.mode = \"broadcast\"", Code::Conflict),
+        ("invalidation.mode = \"ttl\"", Code::Conflict),
+        ("invalidation.prefixes = [\"b\", \"a:b\", \"a:\"]", Code::Conflict),
+        ("invalidation.prefixes = [\"\", \"a\"]", Code::Conflict),
+        ("invalidation.canary_key = \"\"", Code::Conflict),
     ];
     for (text, code) in cases {
         assert_eq!(codes(text), [code], "{text}");

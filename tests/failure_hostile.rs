@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{Nearhit, Resp, SOON, eventually, wait_for};
 
-const OFF: [&str; 2] = ["--cache.enabled", "false"];
+const OFF: [&str; 2] = ["--cache.mode", "off"];
 const ALWAYS: [&str; 2] = ["--cache.admission", "always"];
 
 /// Resident bytes of a process.

@@ -177,7 +177,7 @@ fn no_write_is_applied_twice_or_lost_when_redis_restarts_under_load() {
 #[test]
 fn a_hanging_redis_is_an_error_in_time_and_late_replies_reach_nobody() {
     let redis = RedisServer::start();
-    let args = ["--upstream.command-timeout", "300ms", "--cache.enabled", "false"];
+    let args = ["--upstream.command-timeout", "300ms", "--cache.mode", "off"];
     let proxy = Nearhit::serve_with(&redis.url(), &args);
     let mut clients: Vec<(String, Resp)> = (0..8)
         .map(|number| (format!("mark-{number}"), proxy.connect()))
@@ -219,7 +219,7 @@ fn a_hanging_redis_is_an_error_in_time_and_late_replies_reach_nobody() {
 #[test]
 fn a_redis_that_hangs_for_long_loses_its_connections_and_is_found_again() {
     let redis = RedisServer::start();
-    let args = ["--upstream.command-timeout", "100ms", "--cache.enabled", "false"];
+    let args = ["--upstream.command-timeout", "100ms", "--cache.mode", "off"];
     let proxy = Nearhit::serve_with(&redis.url(), &args);
     let mut client = proxy.connect();
     assert_eq!(client.line("SET k v"), "OK");
@@ -315,7 +315,7 @@ fn a_fetch_for_the_cache_is_no_slower_to_fail_than_other_commands() {
 #[test]
 fn who_waits_or_listens_learns_that_the_connection_is_gone() {
     let mut redis = RedisServer::start();
-    let proxy = Nearhit::serve(&redis.url());
+    let proxy = Nearhit::serve_with(&redis.url(), &["--facade.monitor", "upstream"]);
     for (line, confirmed) in [
         ("SUBSCRIBE c", true),
         ("PSUBSCRIBE c*", true),
@@ -368,5 +368,45 @@ fn a_transaction_whose_connection_is_lost_is_not_committed() {
             "{lines:?}: {rest:?}"
         );
         assert!(redis.cmd(&["GET", "n"]).is_nil(), "{lines:?} ran");
+    }
+}
+
+/// What stood behind such a MULTI used to run as single commands when Redis came back in the middle of the pipeline.
+#[test]
+fn a_transaction_that_cannot_begin_ends_the_connection_with_all_that_is_behind_it() {
+    let mut redis = RedisServer::start();
+    let proxy = Nearhit::serve(&redis.url());
+    proxy.connect().line("PING");
+    redis.kill9();
+    wait_for("no connection", SOON, || {
+        proxy.connect().line("GET k").is_error_with("ERR nearhit: ")
+    });
+    // Between two attempts to connect nothing is sent at all, during one all of it is lost together.
+    for first in ["MULTI", "WATCH k"].iter().cycle().take(20) {
+        let mut client = proxy.connect();
+        client.send_raw(format!("{first}\r\nSET k v\r\nEXEC\r\n"));
+        let rest = String::from_utf8_lossy(&client.read_to_close()).into_owned();
+        assert!(rest.lines().all(|line| line.starts_with("-ERR nearhit: ")), "{rest:?}");
+    }
+}
+
+/// Found by the live checker: a SELECT that got no answer, and FLUSHDB behind it emptied the database before it.
+#[test]
+fn nothing_behind_a_select_or_a_login_that_nobody_answered_is_done_in_its_place() {
+    let redis = RedisServer::start();
+    for ahead in ["SELECT 1", "AUTH default x", "HELLO 3 AUTH default x"] {
+        let proxy = Nearhit::serve_with(&redis.url(), &["--upstream.command-timeout", "300ms"]);
+        let mut client = proxy.connect();
+        client.lines_ok(&["SET k v"]);
+        redis.pause();
+        client.send_raw(format!("{ahead}\r\nSET k w\r\n"));
+        let heard = client.read_to_close();
+        redis.resume();
+        let text = String::from_utf8_lossy(&heard);
+        assert!(
+            text.starts_with("-ERR nearhit: ") && text.lines().count() == 1,
+            "{ahead}: {text}"
+        );
+        assert_eq!(redis.cmd(&["GET", "k"]), "v", "{ahead}");
     }
 }

@@ -31,7 +31,7 @@ impl Machine {
         let machine = Self {
             bin: support::temp_dir(),
         };
-        for tool in ["sh", "dirname", "basename", "cat", "chmod"] {
+        for tool in ["sh", "dirname", "basename", "cat", "chmod", "mkdir", "cp", "cksum"] {
             let real = ["/usr/bin", "/bin"]
                 .map(|dir| PathBuf::from(dir).join(tool))
                 .into_iter()
@@ -202,6 +202,71 @@ fn a_named_server_is_taken_and_a_wrong_name_is_refused() {
     assert_eq!(done.code(), Some(69));
     assert!(done.stderr.contains("/nowhere/redis-server"), "{}", done.stderr);
     assert_eq!(machine.told(), "");
+}
+
+/// A copy of the scripts and of what they read: they write below their own folder.
+fn need_clients(machine: &Machine, args: &[&str]) -> (Finished, TempDir) {
+    let house = support::temp_dir();
+    let files = [
+        "deploy/install.sh",
+        "deploy/need-clients.sh",
+        "tests/clients/python/requirements.txt",
+    ];
+    let files = files.iter().chain(&[
+        "tests/clients/node/package.json",
+        "tests/clients/node/package-lock.json",
+    ]);
+    for file in files {
+        let copy = house.path().join(file);
+        std::fs::create_dir_all(copy.parent().expect("a folder")).expect("make a folder");
+        std::fs::copy(support::root().join(file), copy).expect("copy a file");
+    }
+    let mut command = Command::new(machine.path("sh"));
+    command.arg(house.path().join("deploy/need-clients.sh")).args(args);
+    command.env_clear().env("PATH", machine.bin.path());
+    (run(&mut command), house)
+}
+
+fn state(house: &TempDir, language: &str) -> String {
+    std::fs::read_to_string(house.path().join("target/clients/state").join(language)).unwrap_or_default()
+}
+
+#[test]
+fn clients_that_cannot_be_installed_are_named_and_how_they_could_be() {
+    let machine = Machine::bare().with_user(1000).with_manager("apt-get");
+    let (done, house) = need_clients(&machine, &["all"]);
+    assert_eq!(done.code(), Some(69), "{}", done.output());
+    for language in ["python", "node", "c", "perl", "php", "ruby"] {
+        assert!(state(&house, language).starts_with("missing: "), "{language}");
+        let said = format!("the tests of {language} clients will not run");
+        assert!(done.stderr.contains(&said), "{}", done.stderr);
+    }
+    assert!(done.stderr.contains("libhiredis-dev"), "{}", done.stderr);
+    assert_eq!(machine.told(), "");
+}
+
+#[test]
+fn clients_of_languages_that_may_be_missing_are_no_error() {
+    let python = "case \"$*\" in *venv\\ *) mkdir -p \"$3/bin\"; printf '#!/bin/sh\\n' >\"$3/bin/python\"; chmod 755 \"$3/bin/python\";; esac";
+    let machine = Machine::bare()
+        .with_user(0)
+        .with("apt-get", "exit 100")
+        .with("python3", python)
+        .with("node", "")
+        .with("npm", "")
+        .with("php", "");
+    let (done, house) = need_clients(&machine, &["all"]);
+    assert_eq!(done.code(), Some(0), "{}", done.output());
+    for language in ["python", "node", "php"] {
+        assert!(
+            state(&house, language).starts_with("ready"),
+            "{language}: {}",
+            done.output()
+        );
+    }
+    for language in ["c", "perl", "ruby"] {
+        assert!(state(&house, language).starts_with("missing: "), "{language}");
+    }
 }
 
 #[test]

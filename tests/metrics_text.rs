@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nearhit::metrics::{
-    Bypass, COMMAND_ROWS, CacheResult, Direction, Disconnect, ErrorKind, InvalidationSource, Label, Metrics, Origin,
-    Outcome, PROCESS_ROWS, ROWS, Row, RowType,
+    Bypass, COMMAND_ROWS, CacheResult, Direction, Disconnect, ErrorKind, InvalidationSource, Label, Metrics, NODE_ROWS,
+    NodeFigures, Origin, Outcome, PROCESS_ROWS, ROWS, Row, RowType, SHADOW_ROWS,
 };
 use nearhit::time::Instant;
 
@@ -157,23 +157,30 @@ fn add_up(name: &str, family: &Parsed) {
             "{name} {labels:?} {buckets:?}"
         );
         let rest: Vec<_> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
-        let count = family.samples[&format!("{name}_count{{{}}}", rest.join(","))];
+        let rest = if rest.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", rest.join(","))
+        };
+        let count = family.samples[&format!("{name}_count{rest}")];
         assert_eq!(buckets.last().unwrap(), &(f64::INFINITY, count), "{name} {labels:?}");
-        assert!(
-            family
-                .samples
-                .contains_key(&format!("{name}_sum{{{}}}", rest.join(",")))
-        );
+        assert!(family.samples.contains_key(&format!("{name}_sum{rest}")));
     }
 }
 
 fn all_rows() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(COMMAND_ROWS).chain(PROCESS_ROWS)
+    ROWS.iter()
+        .chain(COMMAND_ROWS)
+        .chain(NODE_ROWS)
+        .chain(SHADOW_ROWS)
+        .chain(PROCESS_ROWS)
 }
 
 /// Metrics that saw a bit of everything a worker counts.
 fn used() -> Metrics {
-    let metrics = Metrics::new(["get", "set"], Instant::ZERO).with_process(true);
+    let metrics = Metrics::new(["get", "set"], Instant::ZERO)
+        .with_process(true)
+        .with_upstream("10.0.0.1:6379");
     let worker = metrics.add_worker();
     worker.record_n(0, Outcome::Hit, 12_000, 3);
     worker.record(0, Outcome::Miss, 300_000);
@@ -207,7 +214,7 @@ fn no_row_is_written_twice() {
 #[test]
 fn every_name_has_prefix_and_base_unit() {
     // What a gauge's last word may be: a base unit, or the thing that is counted or that holds.
-    const GAUGES: [&str; 15] = [
+    const GAUGES: [&str; 19] = [
         "seconds",
         "bytes",
         "info",
@@ -223,6 +230,10 @@ fn every_name_has_prefix_and_base_unit() {
         "up",
         "connections",
         "fds",
+        "subscriptions",
+        "mode",
+        "held",
+        "refused",
     ];
     const NOT_BASE: [&str; 12] = [
         "ms",
@@ -276,7 +287,11 @@ fn what_workers_and_others_count_is_in_the_text() {
     metrics.client_disconnects.inc(Disconnect::SlowReader);
     metrics.command_errors.inc((Origin::Proxy, ErrorKind::Overload));
     metrics.invalidation_source.set_only(InvalidationSource::Tracking);
-    metrics.staleness_bound.set(0.25);
+    metrics.node.set(NodeFigures {
+        staleness_bound: 0.25,
+        ..NodeFigures::default()
+    });
+    metrics.commands.add_worker().served_age.record(2_000_000);
     metrics.clients_connected.inc();
     let text = metrics.render(Instant::ZERO);
     for line in [
@@ -284,7 +299,9 @@ fn what_workers_and_others_count_is_in_the_text() {
         "nearhit_command_errors_total{origin=\"proxy\",kind=\"overload\"} 1",
         "nearhit_invalidation_source{mode=\"off\"} 0",
         "nearhit_invalidation_source{mode=\"tracking\"} 1",
-        "nearhit_staleness_bound_seconds 0.25",
+        "nearhit_staleness_bound_seconds{upstream=\"10.0.0.1:6379\"} 0.25",
+        "nearhit_served_age_seconds_bucket{le=\"0.001\"} 0",
+        "nearhit_served_age_seconds_bucket{le=\"0.01\"} 1",
         "nearhit_clients_connected 1",
         "nearhit_cache_requests_total{result=\"hit\"} 3",
         "nearhit_cache_bypass_total{reason=\"cold\"} 1",

@@ -1,7 +1,9 @@
 //! The README says what the code says.
 
+mod clients_support;
 mod support;
 
+use clients_support::rows::Needs;
 use nearhit::config::settings_markdown;
 
 /// What stands between the markers of a generated part.
@@ -20,6 +22,30 @@ fn the_settings_table_is_the_one_of_the_rows() {
         generated(&readme, "settings") == rows.trim(),
         "copy this into README.md:\n{rows}"
     );
+}
+
+#[test]
+fn the_table_of_clients_is_the_one_of_the_rows() {
+    let (readme, rows) = (support::read("README.md"), clients_support::rows::markdown());
+    assert!(
+        generated(&readme, "clients") == rows.trim(),
+        "copy this into README.md:\n{rows}"
+    );
+}
+
+/// Packages of the system are what the system has.
+#[test]
+fn the_versions_of_clients_are_the_pinned_ones() {
+    let python = support::read("tests/clients/python/requirements.txt");
+    let node = support::read("tests/clients/node/package.json");
+    for row in clients_support::rows::ROWS {
+        let pinned = match row.needs {
+            Needs::Python => python.contains(&format!("=={}\n", row.version)),
+            Needs::Node => node.contains(&format!("\": \"{}\"", row.version)),
+            _ => true,
+        };
+        assert!(pinned, "{} {}", row.name, row.version);
+    }
 }
 
 #[test]

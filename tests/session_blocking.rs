@@ -148,6 +148,23 @@ fn a_client_that_leaves_takes_no_element_with_it() {
 }
 
 #[test]
+fn a_client_that_leaves_is_noticed_however_much_it_sent_behind_its_blocking_command() {
+    let redis = RedisServer::start();
+    let nearhit = caching(&redis, &[]);
+    for behind in [100_000, 3_000_000] {
+        let mut client = nearhit.connect();
+        client.send_raw([line_bytes("BLPOP l 0"), line_bytes("CLIENT ID")].concat());
+        wait_for_blocked(&redis, 1);
+        client.send_raw(line_bytes("PING").repeat(behind / 6));
+        drop(client);
+        wait_for("the end of its call", SOON, || redis.info("blocked_clients") == "0");
+        redis.cmd(&["RPUSH", "l", "element"]);
+        assert_eq!(redis.cmd(&["LLEN", "l"]), 1, "{behind} bytes behind it");
+        redis.cmd(&["DEL", "l"]);
+    }
+}
+
+#[test]
 fn many_blocked_clients_are_served_once_each() {
     let redis = RedisServer::start();
     let nearhit = caching(&redis, &[]);

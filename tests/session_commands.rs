@@ -54,7 +54,7 @@ const READS: &str = "\
     INCR str | INCRBY num x | INCRBYFLOAT str 1 | SETBIT str x 1 | SETEX str x v | SET str v EX 0 | SET str v FOO | \
     SETRANGE str -1 x | EXPIRE str x | EXPIRE missing 10 | RENAME missing other | COPY missing other | MOVE str 99 | \
     RESTORE str 0 garbage | APPEND list x | GETSET list x | GETDEL list | GETEX missing | GETEX list | CONFIG | \
-    CONFIG GET maxmemory | CONFIG GET max*entries | CONFIG SET nosuch 1 | DBSIZE | LASTSAVE x | COMMAND COUNT | \
+    CONFIG GET maxmemory | CONFIG GET max*entries | CONFIG SET nosuch 1 | DBSIZE | LASTSAVE x | COMMAND GETKEYS GET a | \
     COMMAND INFO get | COMMAND GETKEYS SET a b | COMMAND DOCS get | MEMORY USAGE missing | SLOWLOG HELP | ACL WHOAMI | \
     PUBSUB CHANNELS | PUBSUB NUMSUB a | PUBLISH nobody hi | SPUBLISH nobody hi | \
     EVAL return{1,'a',{2,false},redis.status_reply('S')} 0 | EVAL return{double=3.5} 0 | EVAL return(nil) 0 | \

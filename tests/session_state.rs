@@ -4,7 +4,7 @@ mod session_support;
 mod support;
 
 use session_support::{Pair, caching, hits, line_bytes, wait_for_hit};
-use support::{Nearhit, RedisServer, SOON, wait_for};
+use support::{Nearhit, RedisServer};
 
 #[test]
 fn client_reply_silences_what_the_server_would_silence() {
@@ -77,6 +77,7 @@ fn hello_switches_the_protocol_of_every_later_reply() {
     twin.pipeline(&[
         "WATCH h",
         "HELLO 2",
+        "HELLO",
         "CLIENT GETNAME",
         "GET none",
         "HELLO 3",
@@ -255,20 +256,6 @@ fn a_tracking_client_gets_its_pushes_and_bypasses_the_cache() {
     assert_eq!(client.line("GET k"), "2");
     // After RESET it is a client like any other.
     wait_for_hit(&nearhit, &mut client, "GET k");
-}
-
-#[test]
-fn monitor_shows_what_others_do() {
-    let redis = RedisServer::start();
-    let nearhit = Nearhit::serve(&redis.url());
-    let mut monitor = nearhit.connect();
-    assert_eq!(monitor.line("MONITOR"), "OK");
-    redis.cmd(&["SET", "seen", "by monitor"]);
-    wait_for("the line", SOON, || {
-        monitor.reply().text().contains("\"seen\" \"by monitor\"")
-    });
-    nearhit.connect().line("GET seen");
-    wait_for("the line", SOON, || monitor.reply().text().contains("\"GET\" \"seen\""));
 }
 
 #[test]

@@ -18,10 +18,17 @@ impl CpuTime {
         let Some(pid) = pid else {
             return Ok(Self::Threads(HashMap::new()));
         };
-        threads(pid)
+        threads(pid, "")
             .map(Self::Threads)
             .or_else(|| ticks(pid).map(Self::Ticks))
             .ok_or_else(|| format!("read the CPU time of process {pid}: it has ended, or /proc is not readable"))
+    }
+
+    /// Of those threads of a process whose names begin so.
+    pub(crate) fn of_threads(pid: u32, name: &str) -> Result<Self, String> {
+        threads(pid, name)
+            .map(Self::Threads)
+            .ok_or_else(|| format!("read the CPU time of the threads {name}*: /proc is not readable, or tells none"))
     }
 
     /// Nanoseconds that the process has run since `earlier`.
@@ -41,13 +48,17 @@ impl CpuTime {
     }
 }
 
-fn threads(pid: u32) -> Option<HashMap<String, u64>> {
+fn threads(pid: u32, name: &str) -> Option<HashMap<String, u64>> {
     let mut threads = HashMap::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
         // A thread may end between the listing and the look.
         let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else {
             continue;
         };
+        let comm = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        if !comm.starts_with(name) {
+            continue;
+        }
         let ran = text.split_ascii_whitespace().next()?.parse().ok()?;
         threads.insert(thread.file_name().to_string_lossy().into_owned(), ran);
     }

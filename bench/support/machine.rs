@@ -9,7 +9,8 @@ use serde::Serialize;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     cpu: String,
-    cores: usize,
+    /// Those that this process may use.
+    pub(crate) cores: usize,
     kernel: String,
     redis_version: String,
     /// Of the nearhit that was measured; `+` after it when the work tree had changes.

@@ -1,267 +1,224 @@
-//! Samples into rows, Markdown and JSON. A ratio is always taken between two samples of one round.
+//! Samples into rows. A ratio is always taken between two samples of one round.
 
-use std::fmt::Write;
 use std::path::Path;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::cell::{Cell, Latency, Sample};
+use super::fairness::Mode;
 use super::machine::Machine;
-use super::measure::{Cell, Sample};
 use super::options::Options;
-use super::script::VALUE_BYTES;
+use super::rows::{Aim, Figure, Row};
 use super::statistics::Spread;
-use super::workload::{ServerSees, Workload};
+use super::work::Via;
 
 /// Everything a run found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    machine: Machine,
-    options: Options,
-    value_bytes: usize,
-    rows: Vec<Row>,
-    requirements: Vec<Requirement>,
+    pub(crate) machine: Machine,
+    /// The other proxies and their versions.
+    pub(crate) peers: String,
+    pub(crate) command: String,
+    pub(crate) options: Options,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) server: Vec<Mode>,
+    pub(crate) curves: Vec<Curve>,
     samples: Vec<Sample>,
 }
 
-/// One workload at one pipeline depth, beside the same requests without nearhit.
+/// One row of the table, measured.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(crate) struct Line {
+    pub(crate) name: &'static str,
     #[serde(skip)]
-    cell: Cell,
-    workload: &'static str,
-    baseline: &'static str,
-    connections: usize,
-    pipeline: usize,
-    per_second: Spread,
-    per_second_direct: Spread,
-    /// CPU time per request in microseconds: nearhit, the redis-server behind it, the redis-server of the baseline.
-    front_cpu_us: Spread,
-    back_cpu_us: Spread,
-    direct_cpu_us: Spread,
-    /// nearhit's CPU time as a multiple of the baseline's, paired.
-    front_ratio: Spread,
-    /// nearhit's and the redis-server's CPU time together, as a multiple of the baseline's, paired.
-    total_ratio: Spread,
+    pub(crate) cell: Cell,
+    pub(crate) what: String,
+    pub(crate) baseline: String,
+    pub(crate) per_second: Spread,
+    pub(crate) per_second_baseline: Spread,
+    /// CPU time per request in microseconds: the proxy, the redis-server behind it, the baseline.
+    pub(crate) front_cpu_us: Spread,
+    pub(crate) back_cpu_us: Spread,
+    pub(crate) baseline_cpu_us: Spread,
+    /// Proxy's and redis-server's CPU time together, as a multiple of the baseline's, paired.
+    pub(crate) total_ratio: Spread,
+    pub(crate) p50_ratio: Spread,
     /// The share of requests that the redis-server did not see.
-    hit_ratio: Spread,
-    /// Latency, only for one connection.
-    latency: Option<Latency>,
+    pub(crate) hit_ratio: Spread,
+    /// Medians over the rounds.
+    pub(crate) latency: Option<Latency>,
+    pub(crate) baseline_latency: Option<Latency>,
+    pub(crate) verdicts: Vec<Verdict>,
 }
 
+/// An aim, and what it came to.
 #[derive(Debug, Serialize)]
-struct Latency {
-    p50_us: Spread,
-    p50_us_direct: Spread,
-    p99_us: Spread,
-    p99_us_direct: Spread,
-    /// Paired.
-    p50_ratio: Spread,
+pub(crate) struct Verdict {
+    pub(crate) aim: String,
+    #[serde(skip)]
+    pub(crate) figure: Figure,
+    pub(crate) measured: Spread,
+    pub(crate) met: bool,
 }
 
-/// A promise and whether this run kept it.
+/// Latency by percentile, all rounds together.
 #[derive(Debug, Serialize)]
-struct Requirement {
-    name: &'static str,
-    pipeline: usize,
-    ratio: Spread,
-    pass: bool,
+pub(crate) struct Curve {
+    pub(crate) name: &'static str,
+    /// Share of the requests, and the microseconds within which they were answered.
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 impl Report {
-    /// Makes the rows from the samples.
-    pub(crate) fn new(machine: Machine, options: Options, samples: Vec<Sample>) -> Self {
-        let mut cells: Vec<Cell> = Vec::new();
-        for sample in &samples {
-            if !cells.contains(&sample.cell) {
-                cells.push(sample.cell);
-            }
-        }
-        let rows: Vec<Row> = cells.iter().filter_map(|cell| Row::new(*cell, &samples)).collect();
-        let requirements = rows.iter().filter_map(Requirement::of).collect();
+    pub(crate) fn new(machine: Machine, peers: String, options: Options, rows: &[Row], samples: Vec<Sample>) -> Self {
         Self {
+            command: options.command(),
+            lines: rows.iter().filter_map(|row| Line::new(row, &samples)).collect(),
+            curves: curves(rows, &samples),
+            server: Vec::new(),
             machine,
+            peers,
             options,
-            value_bytes: VALUE_BYTES,
-            rows,
-            requirements,
             samples,
         }
     }
 
-    /// The report for people.
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        self.write_markdown(&mut text).unwrap_or_default();
-        text
-    }
-
-    fn write_markdown(&self, out: &mut String) -> std::fmt::Result {
-        let Options {
-            rounds,
-            seconds,
-            connections,
-        } = self.options;
-        writeln!(out, "{}", self.machine.line())?;
-        writeln!(
-            out,
-            "{connections} connections, {VALUE_BYTES}-byte values; medians of {rounds} interleaved rounds of {seconds} s; \
-             × direct: CPU of nearhit and redis-server together over CPU of redis-server alone, paired within a round \
-             (lowest–highest)\n"
-        )?;
-        writeln!(
-            out,
-            "| work | pipeline | direct, k/s | nearhit, k/s | redis-server direct, µs CPU | nearhit, µs CPU | \
-             redis-server behind, µs CPU | × direct |"
-        )?;
-        writeln!(out, "| --- | --: | --: | --: | --: | --: | --: | --: |")?;
-        for row in self.rows.iter().filter(|row| row.latency.is_none()) {
-            row.write(out)?;
-        }
-        writeln!(out, "\n| one connection | p50 µs | p99 µs | p50 × direct |")?;
-        writeln!(out, "| --- | --: | --: | --: |")?;
-        self.write_latencies(out)?;
-        writeln!(out)?;
-        writeln!(
-            out,
-            "hits: at least {:.2} % were answered without the redis-server",
-            self.least_hit_ratio() * 100.0
-        )?;
-        for requirement in &self.requirements {
-            requirement.write(out)?;
-        }
-        Ok(())
-    }
-
-    /// The baseline first, once, then what is compared with it.
-    fn write_latencies(&self, out: &mut String) -> std::fmt::Result {
-        let mut baseline = None;
-        for row in &self.rows {
-            let Some(latency) = &row.latency else { continue };
-            if baseline != Some(row.baseline) {
-                baseline = Some(row.baseline);
-                let (p50, p99) = (latency.p50_us_direct.median, latency.p99_us_direct.median);
-                writeln!(out, "| {} | {p50:.1} | {p99:.1} | 1.00 |", row.baseline)?;
-            }
-            let (p50, p99) = (latency.p50_us.median, latency.p99_us.median);
-            let ratio = ratio(latency.p50_ratio);
-            writeln!(out, "| {} | {p50:.1} | {p99:.1} | {ratio} |", row.workload)?;
-        }
-        Ok(())
-    }
-
-    /// Over all samples that should be hits.
-    fn least_hit_ratio(&self) -> f64 {
-        let hits = self
-            .rows
-            .iter()
-            .filter(|row| row.cell.workload.server_sees() == ServerSees::None);
-        hits.map(|row| row.hit_ratio.min).fold(1.0, f64::min)
+    /// Adds what a near-cache costs the server.
+    pub(crate) fn with_server(mut self, modes: Vec<Mode>) -> Self {
+        self.server = modes;
+        self
     }
 
     /// The report for programs, with every sample.
     pub(crate) fn write_json(&self, path: &Path) -> std::io::Result<()> {
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
         std::fs::write(path, text)
     }
 }
 
-impl Row {
-    /// The row of a cell; `None` for a baseline.
-    fn new(cell: Cell, samples: &[Sample]) -> Option<Self> {
-        let baseline = cell.workload.baseline()?;
-        let pairs = Pairs::new(cell, baseline, samples);
+impl Line {
+    fn new(row: &Row, samples: &[Sample]) -> Option<Self> {
+        let pairs = Pairs::new(row, samples)?;
+        let (name, cell) = (row.name, row.cell);
+        let verdicts = row.aims.iter().map(|aim| Verdict::new(*aim, &pairs)).collect();
         Some(Self {
+            name,
             cell,
-            workload: cell.workload.name(),
-            baseline: baseline.name(),
-            connections: cell.connections,
-            pipeline: cell.pipeline,
+            what: cell.to_string(),
+            baseline: row.baseline.to_string(),
             per_second: pairs.spread(|(sample, _)| sample.per_second()),
-            per_second_direct: pairs.spread(|(_, direct)| direct.per_second()),
+            per_second_baseline: pairs.spread(|(_, base)| base.per_second()),
             front_cpu_us: pairs.spread(|(sample, _)| sample.front()),
             back_cpu_us: pairs.spread(|(sample, _)| sample.back()),
-            direct_cpu_us: pairs.spread(|(_, direct)| direct.front()),
-            front_ratio: pairs.spread(|(sample, direct)| sample.front() / direct.front()),
-            total_ratio: pairs.spread(|(sample, direct)| (sample.front() + sample.back()) / direct.front()),
+            baseline_cpu_us: pairs.spread(|(_, base)| base.front()),
+            total_ratio: pairs.figure(Figure::Total),
+            p50_ratio: pairs.figure(Figure::P50),
             hit_ratio: pairs.spread(|(sample, _)| sample.hit_ratio()),
-            latency: cell.is_timed().then(|| Latency::new(&pairs)),
+            latency: pairs.latency(|(sample, _)| sample.latency),
+            baseline_latency: pairs.latency(|(_, base)| base.latency),
+            verdicts,
         })
-    }
-
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(
-            out,
-            "| {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {} |",
-            self.workload,
-            self.pipeline,
-            self.per_second_direct.median / 1e3,
-            self.per_second.median / 1e3,
-            self.direct_cpu_us.median,
-            self.front_cpu_us.median,
-            self.back_cpu_us.median,
-            ratio(self.total_ratio),
-        )
     }
 }
 
-impl Latency {
-    fn new(pairs: &Pairs<'_>) -> Self {
-        let p50 = |sample: &Sample| sample.p50_us.unwrap_or(f64::NAN);
-        let p99 = |sample: &Sample| sample.p99_us.unwrap_or(f64::NAN);
+impl Verdict {
+    fn new(aim: Aim, pairs: &Pairs<'_>) -> Self {
+        let measured = pairs.figure(aim.figure);
+        let (sign, unit) = match aim.figure {
+            Figure::Total => ("≤", "× CPU"),
+            Figure::Back => ("≤", "× CPU of redis-server"),
+            Figure::P50 => ("≤", "× p50"),
+            Figure::PerCore => ("≥", "M/s per core"),
+            Figure::Scale => ("≥", "× one thread, by CPU"),
+        };
         Self {
-            p50_us: pairs.spread(|(sample, _)| p50(sample)),
-            p50_us_direct: pairs.spread(|(_, direct)| p50(direct)),
-            p99_us: pairs.spread(|(sample, _)| p99(sample)),
-            p99_us_direct: pairs.spread(|(_, direct)| p99(direct)),
-            p50_ratio: pairs.spread(|(sample, direct)| p50(sample) / p50(direct)),
+            aim: format!("{sign} {:.2} {unit}", aim.wanted),
+            figure: aim.figure,
+            met: aim.is_met(measured.median),
+            measured,
         }
     }
 }
 
-impl Requirement {
-    /// What this row promises, if anything.
-    fn of(row: &Row) -> Option<Self> {
-        (row.cell.workload == Workload::Hit && row.latency.is_none()).then_some(Self {
-            name: "a hit costs no more CPU in nearhit than the GET in redis-server",
-            pipeline: row.pipeline,
-            ratio: row.front_ratio,
-            pass: row.front_ratio.median <= 1.0,
-        })
-    }
-
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        let verdict = if self.pass { "PASS" } else { "FAIL" };
-        let (name, pipeline, ratio) = (self.name, self.pipeline, ratio(self.ratio));
-        writeln!(out, "{verdict}: {name}, pipeline {pipeline}: × {ratio}")
-    }
-}
-
-/// A cell's samples, each with its baseline of the same round.
+/// A row's samples, each with its baseline of the same round. Never empty.
 struct Pairs<'a>(Vec<(&'a Sample, &'a Sample)>);
 
 impl<'a> Pairs<'a> {
-    fn new(cell: Cell, baseline: Workload, samples: &'a [Sample]) -> Self {
-        let direct = Cell {
-            workload: baseline,
-            ..cell
-        };
-        let of = |cell| samples.iter().filter(move |sample| sample.cell == cell);
-        let pair = |sample: &'a Sample| Some((sample, of(direct).find(|other| other.round == sample.round)?));
-        Self(of(cell).filter_map(pair).collect())
+    fn new(row: &Row, samples: &'a [Sample]) -> Option<Self> {
+        let of = |cell: Cell| samples.iter().filter(move |sample| sample.cell == cell);
+        let pair = |sample: &'a Sample| Some((sample, of(row.baseline).find(|base| base.round == sample.round)?));
+        let pairs: Vec<_> = of(row.cell).filter_map(pair).collect();
+        (!pairs.is_empty()).then_some(Self(pairs))
     }
 
     fn spread(&self, number: impl Fn((&Sample, &Sample)) -> f64) -> Spread {
         Spread::of(self.0.iter().copied().map(number))
     }
+
+    fn figure(&self, figure: Figure) -> Spread {
+        self.spread(|(sample, base)| match figure {
+            Figure::Total => (sample.front() + sample.back()) / base.front(),
+            Figure::Back => sample.back() / base.front(),
+            Figure::P50 => sample.p50() / base.p50(),
+            Figure::PerCore => 1.0 / sample.front(),
+            Figure::Scale => 2.0 * base.front() / sample.front(),
+        })
+    }
+
+    fn latency(&self, of: impl Fn((&Sample, &Sample)) -> Option<Latency>) -> Option<Latency> {
+        let all: Vec<Latency> = self.0.iter().copied().filter_map(of).collect();
+        let median = |number: fn(&Latency) -> f64| Spread::of(all.iter().map(number)).median;
+        (!all.is_empty()).then(|| Latency {
+            p50_us: median(|latency| latency.p50_us),
+            p90_us: median(|latency| latency.p90_us),
+            p99_us: median(|latency| latency.p99_us),
+            p999_us: median(|latency| latency.p999_us),
+            max_us: median(|latency| latency.max_us),
+            sent_late_us: median(|latency| latency.sent_late_us),
+        })
+    }
 }
 
-/// A ratio as the tables show it.
-fn ratio(spread: Spread) -> String {
-    let Spread { median, min, max } = spread;
-    format!("{median:.2} ({min:.2}–{max:.2})")
+/// Of the cells with a fixed rate.
+fn curves(rows: &[Row], samples: &[Sample]) -> Vec<Curve> {
+    let mut cells: Vec<Cell> = Vec::new();
+    for cell in rows.iter().flat_map(|row| [row.baseline, row.cell]) {
+        let fixed = matches!(cell.pace, super::cell::Pace::Rate(_));
+        if fixed && !cells.contains(&cell) {
+            cells.push(cell);
+        }
+    }
+    cells.into_iter().filter_map(|cell| curve(cell, samples)).collect()
+}
+
+fn curve(cell: Cell, samples: &[Sample]) -> Option<Curve> {
+    let mut all: Option<Histogram<u64>> = None;
+    for histogram in samples
+        .iter()
+        .filter(|sample| sample.cell == cell)
+        .filter_map(|sample| sample.histogram.as_ref())
+    {
+        match &mut all {
+            // All have the same bounds.
+            Some(all) => all.add(histogram).ok()?,
+            None => all = Some(histogram.clone()),
+        }
+    }
+    let all = all?;
+    // A percentile that fewer than ten requests lie above says little.
+    let most = 1.0 - 10.0 / all.len() as f64;
+    let mut points = Vec::new();
+    let mut missing = 1.0_f64;
+    while 1.0 - missing <= most {
+        let share = 1.0 - missing;
+        points.push((share, all.value_at_quantile(share) as f64 / 1e3));
+        missing *= 0.8;
+    }
+    let name = match cell.via {
+        Via::CacheOff => "passed on",
+        via => via.name(),
+    };
+    Some(Curve { name, points })
 }

@@ -1,4 +1,4 @@
-//! Medians, ranges and percentiles of a handful of numbers.
+//! Medians and ranges of a handful of numbers.
 
 use serde::Serialize;
 
@@ -23,10 +23,4 @@ impl Spread {
             max: at(last),
         }
     }
-}
-
-/// The smallest of `sorted` that at least `percent` of a hundred do not exceed; zero when there is none.
-pub(crate) fn percentile(sorted: &[u64], percent: usize) -> u64 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(0)
 }

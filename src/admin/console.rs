@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Weak};
 
 use super::reply::{Answer, Map};
-use super::{explain, info, keys, stats};
+use super::{explain, hot_keys, info, keys, shadow, stats};
 use crate::command::error_text;
-use crate::downstream::{AdminCommand, Shared};
-use crate::metrics::InvalidationSource;
+use crate::downstream::{AdminCommand, AdminVerb, Asker, Shared};
+use crate::metrics::Bypass;
 use crate::resp::{Request, Value, Version};
 use crate::time::{self, Instant};
 use crate::upstream::Gauges;
@@ -19,8 +19,6 @@ pub struct Facts {
     pub name: String,
     /// Where the server is, without credentials.
     pub upstream: String,
-    /// How the near-cache learns of changes.
-    pub source: InvalidationSource,
     /// The commit nearhit was built from, where that is known.
     pub revision: Option<String>,
     /// When nearhit started.
@@ -71,19 +69,32 @@ impl Console {
 }
 
 impl AdminCommand for Console {
-    fn run(&self, request: &Request<'_>, version: Version, db: u32, out: &mut Vec<u8>) {
+    fn run(&self, request: &Request<'_>, asker: &Asker<'_>, out: &mut Vec<u8>) {
         let answer = match self.shared.upgrade() {
             Some(shared) => self.answer(&Call {
                 console: self,
                 shared: &shared,
                 request,
-                db,
+                asker,
                 now: time::now(),
             }),
             None => Err("ERR nearhit is stopping".to_owned()),
         };
         let value = answer.unwrap_or_else(Value::error);
-        value.encode(version, out);
+        value.encode(asker.version, out);
+    }
+
+    fn verbs(&self) -> Vec<AdminVerb> {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let verb = |verb: &Verb| AdminVerb {
+            name: verb.name,
+            arity: match verb.args.start() == verb.args.end() {
+                true => count(verb.args.start() + 2),
+                false => -count(verb.args.start() + 2),
+            },
+            summary: verb.summary.join(" "),
+        };
+        VERBS.iter().map(verb).collect()
     }
 
     fn info_section(&self) -> String {
@@ -99,9 +110,16 @@ pub(super) struct Call<'a> {
     pub(super) console: &'a Console,
     pub(super) shared: &'a Shared,
     pub(super) request: &'a Request<'a>,
-    /// The database of the client's session.
-    pub(super) db: u32,
+    pub(super) asker: &'a Asker<'a>,
     pub(super) now: Instant,
+}
+
+impl Call<'_> {
+    /// Whether a read of `key` by the asker would be fetched for the near-cache now.
+    pub(super) fn would_admit(&self, key: &[u8], command: u16) -> Result<(), Bypass> {
+        let origin = self.asker.account.origin().ok_or(Bypass::SessionState)?;
+        self.shared.cache.would_admit(origin, key, command, self.now)
+    }
 }
 
 /// A subcommand.
@@ -122,6 +140,17 @@ const ANY: usize = usize::MAX;
 /// Every subcommand. To add one, add a row.
 pub(super) static VERBS: &[Verb] = &[
     Verb {
+        name: "ATTRIBUTES",
+        usage: "<ON | OFF>",
+        args: 1..=1,
+        summary: &[
+            "Have an attribute in front of each reply to a cacheable read of this connection tell",
+            "where it comes from: source, age_ms, node, and why it was not cached. Needs RESP3,",
+            "and a client that knows attributes: redis-cli 7.0 and redis-py 8.1 do not.",
+        ],
+        run: attributes,
+    },
+    Verb {
         name: "EXPLAIN",
         usage: "<command> [<arg> ...]",
         args: 1..=ANY,
@@ -140,6 +169,16 @@ pub(super) static VERBS: &[Verb] = &[
             "The server is not told. With DRYRUN as the last word they are only counted.",
         ],
         run: keys::flush,
+    },
+    Verb {
+        name: "HOTKEYS",
+        usage: "[COUNT <count>]",
+        args: 0..=2,
+        summary: &[
+            "Return the <count> keys (default 16, at most 128) that were read most in the last",
+            "minute: about how often, by how much that may be too high, and their hit ratio.",
+        ],
+        run: hot_keys::hot_keys,
     },
     Verb {
         name: "INSPECT",
@@ -173,6 +212,16 @@ pub(super) static VERBS: &[Verb] = &[
         run: |_| Ok(Value::Simple("PONG".into())),
     },
     Verb {
+        name: "SHADOW",
+        usage: "",
+        args: 0..=0,
+        summary: &[
+            "Return what shadow mode (cache.mode = shadow) found, by policy: what memory would have",
+            "answered, and whether that is what the server said.",
+        ],
+        run: shadow::shadow,
+    },
+    Verb {
         name: "STATS",
         usage: "[<command>]",
         args: 0..=1,
@@ -203,6 +252,21 @@ pub(super) static VERBS: &[Verb] = &[
         run: help,
     },
 ];
+
+/// Nothing but what the asker's own replies look like changes.
+fn attributes(call: &Call<'_>) -> Result<Value, String> {
+    let wanted = call.request.arg(2);
+    let on = match () {
+        () if wanted.eq_ignore_ascii_case(b"on") => true,
+        () if wanted.eq_ignore_ascii_case(b"off") => false,
+        () => return Err("ERR syntax error".to_owned()),
+    };
+    if on && call.asker.version == Version::V2 {
+        return Err("ERR attributes are part of RESP3: say HELLO 3 first".to_owned());
+    }
+    call.asker.attributes.set(on);
+    Ok(Value::Simple("OK".into()))
+}
 
 /// HELP as Redis' containers answer it: simple strings, a line each.
 fn help(call: &Call<'_>) -> Result<Value, String> {

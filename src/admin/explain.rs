@@ -3,15 +3,13 @@
 //! way) is not known here.
 
 use super::console::Call;
+use super::keys::{conditions, obstacle};
 use super::reply::{Answer, Map, millis};
 use crate::cache::EntryId;
 use crate::coherence::{EntryReport, Query};
 use crate::command::{Cacheable, Command, Effect, Lookup, Pin, Place, error_text};
 use crate::metrics::{Bypass, Label};
 use crate::resp::{Arg, Request, Shape, Value, encode};
-
-/// The node of all entries: there is one so far.
-const ORIGIN: u16 = 0;
 
 /// Explains the request behind the verb.
 pub(super) fn explain(call: &Call<'_>) -> Result<Value, String> {
@@ -59,15 +57,16 @@ fn own_command(call: &Call<'_>) -> Map {
 
 fn unknown(request: &Request<'_>, server_says: &[u8]) -> Map {
     let expected = format!(
-        "a command nobody told nearhit about: it gets a connection of its own, and the near-cache is flushed before and \
-         after; a server that does not know it either says: {}",
+        "a command nobody told nearhit about: it gets a connection of its own, and until it is answered its client reads \
+         nothing from memory; what it changes, the server's invalidations tell; a server that does not know it either says: \
+         {}",
         String::from_utf8_lossy(server_says).trim_end()
     );
     Map::default()
         .with("command", request.name())
         .with("known", false)
         .with("place", "pinned")
-        .with("effect", effect_word(Effect::Admin))
+        .with("effect", effect_word(Effect::Unknown))
         .with("answered_by", "server")
         .with("reason", expected)
 }
@@ -135,6 +134,11 @@ impl Plan<'_> {
             .with("cached", entry.is_some_and(|entry| entry.state == "serve"))
             .with("age_ms", entry.map(|entry| millis(entry.age)))
             .with("ttl_ms", entry.map(|entry| millis(entry.left)))
+            .with("node", self.call.console.facts.upstream.as_str())
+            .with(
+                "conditions",
+                entry.map(|entry| conditions(&entry.conditions, self.call.shared.cache.limits())),
+            )
             .with("answered_by", verdict.answered_by)
             .with("bypass", verdict.bypass.map(Label::value))
             .with("reason", verdict.reason)
@@ -148,7 +152,10 @@ impl Plan<'_> {
                 "refused: it would turn the connection into a replication stream",
             ),
             Place::Local if wrong => Verdict::by("proxy", "an error: the number of arguments is wrong"),
-            Place::Local => Verdict::by("proxy", "it is about the client's connection to nearhit"),
+            Place::Local => Verdict::by(
+                "proxy",
+                "it is about nearhit's clients, or about what they see of the server",
+            ),
             _ if wrong => Verdict::by(
                 "server",
                 "the number of arguments is wrong, and the server is left to say so",
@@ -169,8 +176,22 @@ impl Plan<'_> {
                 "not cacheable: its reply can change without an invalidation of one key",
             ),
             _ if !self.call.shared.settings.caching => Verdict::bypass(Bypass::Disabled),
-            Cacheable::Yes => self.single(request),
-            Cacheable::Decomposed => self.many(keys),
+            Cacheable::Yes => self.in_this_mode(self.single(request)),
+            Cacheable::Decomposed => self.in_this_mode(self.many(keys)),
+        }
+    }
+
+    /// In shadow mode the server answers all the same.
+    fn in_this_mode(&self, verdict: Verdict) -> Verdict {
+        if !self.call.shared.settings.shadow {
+            return verdict;
+        }
+        let (by, reason) = (verdict.answered_by, verdict.reason);
+        Verdict {
+            answered_by: "server",
+            bypass: Some(Bypass::Shadow),
+            reason: format!("{}; otherwise {by} would: {reason}", meaning(Bypass::Shadow)),
+            entry: verdict.entry,
         }
     }
 
@@ -178,19 +199,24 @@ impl Plan<'_> {
     fn single(&self, request: &Request<'_>) -> Verdict {
         let number = self.command.id().number();
         let entry = self.entry(request.arg(1), number, request.tail(2));
+        let hash = self.call.shared.cache.hash(request.arg(1));
+        if let Err(why) = self.call.asker.causality.may_look(hash) {
+            return Verdict {
+                entry,
+                ..Verdict::bypass(why)
+            };
+        }
         if entry.as_ref().is_some_and(|entry| entry.state == "serve") {
             return Verdict {
                 entry,
                 ..Verdict::by("memory", "cached")
             };
         }
-        let cache = &self.call.shared.cache;
-        let verdict = match cache.would_admit(request.arg(1), number, self.call.now) {
-            Ok(()) if entry.as_ref().is_some_and(|entry| entry.state == "unproved") => Verdict::by(
-                "fetch",
-                "cached, but the server has given no sign of life lately: it is fetched again",
-            ),
-            Ok(()) => Verdict::by("fetch", "not cached: it is fetched and kept"),
+        let verdict = match self.call.would_admit(request.arg(1), number) {
+            Ok(()) => match entry.as_ref().and_then(|entry| obstacle(&entry.conditions)) {
+                Some(obstacle) => Verdict::by("fetch", format!("cached, but {obstacle}: it is fetched again")),
+                None => Verdict::by("fetch", "not cached: it is fetched and kept"),
+            },
             Err(why) => Verdict::bypass(why),
         };
         Verdict { entry, ..verdict }
@@ -224,15 +250,15 @@ impl Plan<'_> {
             hash: cache.hash(key),
             key,
             id: EntryId {
-                origin: ORIGIN,
-                db: self.call.db,
+                origin: self.call.asker.account.origin()?.number(),
+                db: self.call.asker.db,
                 command,
                 rest,
             },
             shape: Shape::Generic,
             hash_fields: false,
         };
-        cache.entry_report(&query, self.call.now)
+        cache.entry_report(&query, self.call.asker.causality.must_see(), self.call.now)
     }
 }
 
@@ -240,14 +266,14 @@ impl Plan<'_> {
 pub(super) fn meaning(why: Bypass) -> &'static str {
     match why {
         Bypass::Pipelined => "an earlier request of the client on this key is still on its way",
-        Bypass::SessionState => "the session must not share replies",
+        Bypass::SessionState => "nothing is cached for this user: too many users are connected",
         Bypass::Cold => "it was not read before within the admission window, and single reads are not worth memory",
         Bypass::NotLive => "the invalidation stream is not connected",
-        Bypass::Lease => "the server has given no sign of life for longer than the staleness bound",
-        Bypass::Older => "the session has seen something newer",
         Bypass::FlightStale => "the fetch on its way began before something the session has seen",
         Bypass::Policy => "its policy does not allow it",
+        Bypass::NotCovered => "no invalidation would come for it: it has none of invalidation.prefixes",
         Bypass::Disabled => "the near-cache is switched off",
+        Bypass::Shadow => "the near-cache only says what it would have answered",
         Bypass::TooLarge => "its reply was too large a moment ago",
         Bypass::MultiKeyMiss => "not all of its keys are cached",
         Bypass::UnknownEffects => "a command with unknown effects is on its way",

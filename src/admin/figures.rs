@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::downstream::Shared;
-use crate::metrics::{CacheResult, InvalidationSource, Metrics};
+use super::stats::read;
+use crate::coherence::Tally;
+use crate::downstream::{Partition, Shared};
+use crate::metrics::{CacheResult, FenceReason, InvalidationSource, Label, Metrics};
 use crate::time::Instant;
 use crate::upstream::Gauges;
 
@@ -46,7 +48,17 @@ impl Answers {
 
 /// How the tracked connection stands, in one word.
 pub(super) fn tracking_state(shared: &Shared) -> &'static str {
-    let Some(tracking) = &shared.tracking else { return "off" };
+    let own = shared.accounts.own();
+    let Some(tracking) = own.tracking() else {
+        return "off";
+    };
+    if !own.is_authenticated() {
+        // Nothing is read for strangers. Those who have said who they are have streams of their own.
+        return match shared.accounts.tracked() {
+            0 => "connecting",
+            _ => "connected",
+        };
+    }
     let status = tracking.status();
     match (
         status.connected.load(Ordering::Relaxed),
@@ -58,22 +70,60 @@ pub(super) fn tracking_state(shared: &Shared) -> &'static str {
     }
 }
 
-/// How old an answer from memory can be at most; `None` while nothing may be answered from memory.
+/// How long ago an answer from memory that is given now can have been outdated, at most: what the worst of the streams
+/// has proved over which answers are given. `None` while none are.
 pub(super) fn staleness(shared: &Shared, now: Instant) -> Option<Duration> {
-    let stream = shared.cache.origin().stream();
-    let fresh = stream.fresh();
-    let age = now.since(fresh);
-    let proved = stream.is_live() && fresh > Instant::ZERO && age <= shared.cache.limits().max_staleness;
-    (shared.settings.caching && proved).then_some(age)
+    let age = |partition: Partition| {
+        let stream = partition.origin.stream();
+        if stream.reach().by_age {
+            return stream.is_live().then_some(stream.reach().longest);
+        }
+        let fresh = stream.fresh();
+        let age = now.since(fresh);
+        let serves = stream.is_live() && fresh > Instant::ZERO && age <= shared.cache.limits().max_staleness;
+        serves.then_some(age)
+    };
+    let partitions = shared.accounts.partitions().into_iter();
+    partitions.filter_map(age).max().filter(|_| shared.settings.serves())
 }
 
-/// Connections of the tracking thread now: with `redirect` there is one to fill and one to listen.
-pub(super) fn tracking_connections(shared: &Shared, source: InvalidationSource) -> u64 {
-    match tracking_state(shared) {
-        "connected" if source == InvalidationSource::Redirect => 2,
-        "connected" => 1,
-        _ => 0,
-    }
+/// Since when all tracked connections that are up have been; `None` while none is.
+pub(super) fn tracking_since(shared: &Shared) -> Option<Instant> {
+    let up = |partition: &Partition| partition.tracking.status().connected.load(Ordering::Relaxed);
+    let partitions = shared.accounts.partitions().into_iter();
+    partitions
+        .filter(up)
+        .map(|partition| Instant::from_nanos(partition.tracking.status().since.load(Ordering::Relaxed)))
+        .max()
+}
+
+/// How often tracked connections were given up, by reason.
+pub(super) fn fences(tally: &Tally) -> impl Iterator<Item = (FenceReason, u64)> {
+    // The sum first: its parts can only have grown since, so "connection" is never too large. Too small heals next time.
+    let all = read(&tally.fences);
+    let told = |reason: &FenceReason| tally.fenced.get(*reason);
+    // What has no other reason was lost.
+    let lost = all.saturating_sub(FenceReason::ALL.iter().map(told).sum());
+    FenceReason::ALL.iter().map(move |&reason| match reason {
+        FenceReason::Connection => (reason, lost),
+        _ => (reason, told(&reason)),
+    })
+}
+
+/// How invalidations come to nearhit's own user, or did last.
+pub(super) fn source(metrics: &Metrics) -> InvalidationSource {
+    let is_it = |source: &&InvalidationSource| metrics.invalidation_source.get(**source) > 0.0;
+    let found = InvalidationSource::ALL.iter().find(is_it);
+    found.copied().unwrap_or(InvalidationSource::Off)
+}
+
+/// Connections of the tracking thread now: for each user one to fill, and one to listen where that is another one.
+pub(super) fn tracking_connections(shared: &Shared) -> u64 {
+    let each = match source(&shared.metrics) {
+        InvalidationSource::Redirect | InvalidationSource::Broadcast | InvalidationSource::Keyspace => 2,
+        _ => 1,
+    };
+    each * shared.accounts.tracked()
 }
 
 /// Whether the server answered when it was asked last, about a second ago.

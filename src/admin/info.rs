@@ -4,11 +4,11 @@
 use std::fmt::Write as _;
 
 use super::console::Console;
-use super::figures::{Answers, tracking_connections, tracking_state};
+use super::figures::{Answers, source, staleness, tracking_connections, tracking_state};
 use super::reply::micros;
 use super::stats::read;
 use crate::downstream::Shared;
-use crate::metrics::{CommandMetrics, Label};
+use crate::metrics::{CommandMetrics, InvalidationSource, Label, Metrics, Refusal};
 use crate::time::Instant;
 
 /// Commands whose latencies are shown: the busiest ones of the last minute. Chosen, so that the section stays short.
@@ -22,7 +22,7 @@ pub(super) fn section(console: &Console, shared: &Shared, now: Instant) -> Strin
     let mut section = Section("# Proxy\r\n".to_owned());
     who(&mut section, console, now);
     connections(&mut section, console, shared);
-    cache(&mut section, console, shared);
+    cache(&mut section, shared, now);
     latencies(&mut section, &shared.metrics.commands, now);
     section.0
 }
@@ -42,7 +42,7 @@ fn connections(section: &mut Section, console: &Console, shared: &Shared) {
     let pinned = read(&console.gauges.pinned);
     let connections = read(&console.gauges.shared)
         .saturating_add(pinned)
-        .saturating_add(tracking_connections(shared, console.facts.source));
+        .saturating_add(tracking_connections(shared));
     section.line("connected_clients", shared.peers.len());
     section.line("upstream", &console.facts.upstream);
     section.line("upstream_state", if up { "up" } else { "down" });
@@ -50,10 +50,11 @@ fn connections(section: &mut Section, console: &Console, shared: &Shared) {
     section.line("pinned_connections", pinned);
 }
 
-fn cache(section: &mut Section, console: &Console, shared: &Shared) {
+fn cache(section: &mut Section, shared: &Shared, now: Instant) {
     let answers = Answers::read(&shared.metrics);
     let (totals, tally) = (shared.cache.totals(), shared.cache.tally());
-    section.line("cache_enabled", u8::from(shared.settings.caching));
+    section.line("cache_enabled", u8::from(shared.settings.serves()));
+    section.line("cache_mode", shared.settings.cache_mode());
     section.line("cache_keys", totals.keys);
     section.line("cache_entries", totals.entries);
     section.line("cache_bytes", totals.bytes);
@@ -65,9 +66,28 @@ fn cache(section: &mut Section, console: &Console, shared: &Shared) {
     section.line("cache_bypassed", answers.bypassed);
     section.line("cache_hit_ratio", format_args!("{:.4}", answers.hit_ratio()));
     section.line("invalidations_received", read(&tally.invalidated_keys));
-    section.line("invalidation_source", console.facts.source.value());
+    section.line("invalidation_source", source(&shared.metrics).value());
+    let refused = refused(&shared.metrics);
+    if !refused.is_empty() {
+        section.line("invalidation_refused", refused);
+    }
     section.line("tracking_state", tracking_state(shared));
+    let bound = staleness(shared, now).map_or("none".to_owned(), |bound| bound.as_millis().to_string());
+    section.line("staleness_bound_ms", bound);
+    section.line("staleness_limit_ms", shared.cache.limits().max_staleness.as_millis());
     section.line("tracking_lost", read(&tally.fences));
+}
+
+/// What was tried instead, and why it did not work: `tracking=denied,redirect=denied`.
+fn refused(metrics: &Metrics) -> String {
+    let pairs = InvalidationSource::ALL
+        .iter()
+        .flat_map(|source| Refusal::ALL.iter().map(|why| (*source, *why)));
+    let held = pairs.filter(|pair| metrics.invalidation_refused.get(*pair) > 0.0);
+    let words: Vec<_> = held
+        .map(|(source, why)| format!("{}={}", source.value(), why.value()))
+        .collect();
+    words.join(",")
 }
 
 fn latencies(section: &mut Section, commands: &CommandMetrics, now: Instant) {

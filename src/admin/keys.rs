@@ -1,12 +1,15 @@
 //! What people ask and do about cached keys: INSPECT, KEYS, FLUSH.
 
+use std::time::Duration;
+
 use super::console::Call;
 use super::explain::meaning;
 use super::reply::{Answer, Map, millis};
 use crate::cache::Terms;
-use crate::coherence::{EntryReport, KeyReport};
+use crate::coherence::{Conditions, Dropped, EntryReport, Flushed, KeyReport, Limits, Past, Rejected};
 use crate::metrics::{Bypass, Label};
 use crate::resp::{Glob, Value};
+use crate::time;
 
 /// Keys that KEYS returns when nobody says how many.
 const DEFAULT_COUNT: usize = 100;
@@ -16,10 +19,15 @@ const MAX_COUNT: usize = 10_000;
 /// Everything about one key. Asking is not noted: it makes no key a candidate for admission.
 pub(super) fn inspect(call: &Call<'_>) -> Result<Value, String> {
     let key = call.request.arg(2);
-    let report = call.shared.cache.report(key, call.now).unwrap_or(KeyReport {
-        entries: Vec::new(),
-        flights: 0,
-    });
+    let must_see = call.asker.causality.must_see();
+    let report = call
+        .shared
+        .cache
+        .report_for(key, must_see, call.now)
+        .unwrap_or(KeyReport {
+            entries: Vec::new(),
+            flights: 0,
+        });
     let terms = call.shared.cache.terms(key);
     let admission = admission(call, key, terms);
     let entries: Vec<Map> = report.entries.iter().map(|entry| entry_map(call, entry)).collect();
@@ -29,6 +37,7 @@ pub(super) fn inspect(call: &Call<'_>) -> Result<Value, String> {
         .with("reason", why_not_cached(&report, admission))
         .with("entries", entries)
         .with("fetching", report.flights)
+        .with_past(&call.shared.cache.past(key, call.now))
         .with("policy", policy_map(call, terms))
         .with("would_admit", admission.is_ok())
         .with("admission", admission.map_or_else(Label::value, |()| "admitted"))
@@ -51,7 +60,7 @@ fn admission(call: &Call<'_>, key: &[u8], terms: &Terms) -> Result<(), Bypass> {
         None => get,
     };
     let command = command.ok_or(Bypass::Policy)?;
-    call.shared.cache.would_admit(key, command, call.now)
+    call.would_admit(key, command)
 }
 
 /// Why no read of the key is answered from memory now, as far as that can be told; `None` when one is.
@@ -63,7 +72,10 @@ fn why_not_cached(report: &KeyReport, admission: Result<(), Bypass>) -> Option<S
         Err(why) => format!("not cached: {}", meaning(why)),
         Ok(()) if report.flights > 0 => "not cached: it is being fetched".to_owned(),
         Ok(()) if report.entries.iter().any(|entry| entry.state == "unproved") => {
-            "cached, but not served: the server has given no sign of life since it was last asked about".to_owned()
+            let mut entries = report.entries.iter();
+            let unproved = entries.find(|entry| entry.state == "unproved");
+            let why = unproved.and_then(|entry| obstacle(&entry.conditions));
+            format!("cached, but not served: {}", why.unwrap_or_default())
         }
         Ok(()) => "not cached: the next read is going to fetch it".to_owned(),
     })
@@ -76,9 +88,67 @@ fn entry_map(call: &Call<'_>, entry: &EntryReport) -> Map {
         .with("reply_bytes", entry.reply_bytes)
         .with("weight_bytes", entry.weight)
         .with("age_ms", millis(entry.age))
+        .with("fetched_at", time::unix_seconds() - entry.age.as_secs_f64())
         .with("ttl_ms", millis(entry.left))
         .with("negative", entry.negative)
+        .with("node", call.console.facts.upstream.as_str())
+        .with("users", call.shared.accounts.users_of(entry.origin))
         .with("state", entry.state)
+        .with("conditions", conditions(&entry.conditions, call.shared.cache.limits()))
+}
+
+/// Each condition of serving an entry, and what it was judged by: `yes`, or `no` and why.
+pub(super) fn conditions(conditions: &Conditions, limits: &Limits) -> Map {
+    let proof = match conditions.proof_age {
+        Some(age) => format!("the newest proof is {} ms old", millis(age)),
+        None => "there is no proof yet".to_owned(),
+    };
+    conditions
+        .by_name()
+        .into_iter()
+        .fold(Map::default(), |map, (name, holds)| {
+            let lease = format!("{proof}, and may be {} ms old", millis(limits.max_staleness));
+            let detail = match (name, holds) {
+                ("lease", true) => format!("yes: {lease}"),
+                ("lease", false) => format!("no: {lease}"),
+                (_, true) => "yes".to_owned(),
+                (name, false) => format!("no: {}", broken(name)),
+            };
+            map.with(name, detail)
+        })
+}
+
+/// What it means that a condition does not hold.
+fn broken(condition: &str) -> &'static str {
+    match condition {
+        "live" => "the invalidation stream is not connected",
+        "epoch" => "it was fetched over a connection that was given up",
+        "flush" => "everything was flushed after its fetch began",
+        "deadline" => "its time is over",
+        "rights" => "it is not known whether the user may still read it",
+        "seen_at" => "somebody was told something newer about the key, and the server has not answered since",
+        "must_see" => "this session has seen something newer, and the server has not answered since",
+        _ => "the server has given no sign of life for too long",
+    }
+}
+
+/// What stands first in the way of serving an entry.
+pub(super) fn obstacle(conditions: &Conditions) -> Option<&'static str> {
+    let mut broken_ones = conditions.by_name().into_iter().filter(|(_, holds)| !holds);
+    broken_ones.next().map(|(name, _)| broken(name))
+}
+
+fn ago<T>(past: Option<(T, Duration)>, by: &str, name: impl Fn(T) -> &'static str) -> Option<Map> {
+    past.map(|(what, ago)| Map::default().with(by, name(what)).with("ago_ms", millis(ago)))
+}
+
+impl Map {
+    /// Adds what is remembered about a key; null is what is not.
+    fn with_past(self, past: &Past) -> Self {
+        self.with("last_invalidation", ago(past.dropped, "by", Dropped::name))
+            .with("last_rejection", ago(past.rejected, "reason", Rejected::name))
+            .with("last_flush", ago(past.flushed, "by", Flushed::name))
+    }
 }
 
 /// The settings that apply to a key, and where they come from.
@@ -124,7 +194,7 @@ pub(super) fn keys(call: &Call<'_>) -> Result<Value, String> {
     Ok(Map::default().with("keys", names).with("more", more).into_value())
 }
 
-fn count(text: &[u8]) -> Result<usize, String> {
+pub(super) fn count(text: &[u8]) -> Result<usize, String> {
     let count: i64 = std::str::from_utf8(text)
         .ok()
         .and_then(|text| text.parse().ok())

@@ -11,12 +11,14 @@
 mod console;
 mod explain;
 mod figures;
+mod hot_keys;
 pub mod http;
 mod info;
 mod keys;
 mod probe;
 mod reply;
 mod sample;
+mod shadow;
 mod stats;
 #[cfg(test)]
 mod tests;

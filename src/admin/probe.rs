@@ -8,7 +8,6 @@ use super::figures::is_reachable;
 use super::http::{Check, Probe};
 use super::sample::sample;
 use crate::downstream::Shared;
-use crate::metrics::InvalidationSource;
 use crate::time::{self, Instant};
 use crate::upstream::Gauges;
 
@@ -27,15 +26,13 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// A prober of the workers that write to `heartbeats`. `source` is shown as the metric `nearhit_invalidation_source`.
+    /// A prober of the workers that write to `heartbeats`.
     pub fn new(
         shared: Arc<Shared>,
         gauges: Arc<Gauges>,
-        source: InvalidationSource,
         heartbeats: Vec<Arc<AtomicU64>>,
         draining: Arc<AtomicBool>,
     ) -> Self {
-        shared.metrics.invalidation_source.set_only(source);
         Self {
             shared,
             gauges,

@@ -1,29 +1,33 @@
 //! Copies numbers that are kept elsewhere into their metric rows, before the rows are rendered.
 
-use std::sync::atomic::Ordering;
-
-use super::figures::{staleness, tracking_connections};
+use super::figures::{fences, staleness, tracking_connections, tracking_since, tracking_state};
 use super::stats::read;
 use crate::coherence::Tally;
+use crate::config::CacheMode;
 use crate::downstream::Shared;
 use crate::metrics::{
-    ConnectResult, Evicted, FlushReason, InvalidationEffect, InvalidationKind, InvalidationSource, Label, Lost,
-    Metrics, Pool, Rejected,
+    ConnectResult, Evicted, FlushReason, InvalidationEffect, InvalidationKind, Label, Lost, Metrics, NodeFigures, Pool,
+    Rejected, ServingMode, TouchResult, Unproved,
 };
-use crate::time::Instant;
+use crate::time::{self, Instant};
 use crate::upstream::Gauges;
 
 /// Fills the rows of cache, invalidations, tracking and upstream connections.
 ///
 /// Clients' rows are counted by the sessions, `ready`, `draining` and `upstream_up` are set by [`super::Prober`], and
-/// `invalidation_source` once at the start.
+/// those about where invalidations come from by the tracking thread.
 pub fn sample(shared: &Shared, gauges: &Gauges, metrics: &Metrics, now: Instant) {
     let totals = shared.cache.totals();
     metrics.cache_keys.set_count(totals.keys as u64);
     metrics.cache_entries.set_count(totals.entries as u64);
     metrics.cache_bytes.set_count(totals.bytes);
     metrics.cache_max_bytes.set_count(shared.cache.limits().max_bytes);
-    metrics.cache_enabled.set_bool(shared.settings.caching);
+    metrics.cache_mode.set_only(match shared.settings.cache_mode() {
+        CacheMode::Serve => ServingMode::Serve,
+        CacheMode::Shadow => ServingMode::Shadow,
+        CacheMode::Off => ServingMode::Off,
+    });
+    metrics.cache_enabled.set_bool(shared.settings.serves());
     entries(shared.cache.tally(), metrics);
     invalidations(shared.cache.tally(), metrics);
     tracking(shared, metrics, now);
@@ -39,6 +43,14 @@ fn entries(tally: &Tally, metrics: &Metrics) {
         (Rejected::Ttl, &tally.rejected_ttl),
     ] {
         metrics.cache_rejected.set_total(reason, read(counter));
+    }
+    for (result, counter) in [
+        (TouchResult::Present, &tally.touches_present),
+        (TouchResult::Missing, &tally.touches_missing),
+        (TouchResult::Refused, &tally.touches_refused),
+        (TouchResult::Skipped, &tally.touches_skipped),
+    ] {
+        metrics.touch.set_total(result, read(counter));
     }
     for (reason, counter) in [
         (Evicted::Capacity, &tally.evicted_capacity),
@@ -56,7 +68,9 @@ fn invalidations(tally: &Tally, metrics: &Metrics) {
     use InvalidationKind as Kind;
     for (reason, counter) in [
         (FlushReason::Admin, &tally.flushed_by_admin),
-        (FlushReason::Flushall, &tally.flushed_by_command),
+        (FlushReason::Application, &tally.flushed_by_application),
+        (FlushReason::Command, &tally.flushed_by_command),
+        (FlushReason::Rights, &tally.flushed_by_rights),
         (FlushReason::TrackingLost, &tally.fences),
         (FlushReason::NullPush, &tally.null_pushes),
     ] {
@@ -78,25 +92,28 @@ fn invalidations(tally: &Tally, metrics: &Metrics) {
 }
 
 fn tracking(shared: &Shared, metrics: &Metrics, now: Instant) {
-    let status = shared.tracking.as_ref().map(|tracking| tracking.status());
-    let connected = status.is_some_and(|status| status.connected.load(Ordering::Relaxed));
-    metrics.tracking_connected.set_bool(connected);
-    if let Some(status) = status {
-        metrics.tracking_reconnects.set_total(read(&status.reconnects));
+    let totals = shared.accounts.tracking_totals();
+    let since = tracking_since(shared).map(|since| time::unix_seconds() - now.since(since).as_secs_f64());
+    metrics.node.set(NodeFigures {
+        staleness_bound: staleness(shared, now).unwrap_or_default().as_secs_f64(),
+        connected: tracking_state(shared) == "connected",
+        since: since.unwrap_or_default(),
+        incarnations: totals.connects,
+        reconnects: totals.reconnects,
+    });
+    metrics
+        .staleness_limit
+        .set(shared.cache.limits().max_staleness.as_secs_f64());
+    let tally = shared.cache.tally();
+    metrics.cache_unproved.set_total(Unproved::Lease, read(&tally.lapsed));
+    metrics.cache_unproved.set_total(Unproved::Older, read(&tally.outdated));
+    for (reason, total) in fences(tally) {
+        metrics.tracking_fences.set_total(reason, total);
     }
-    // 0 while nothing is answered from memory: then no answer is older than its request.
-    let bound = staleness(shared, now).unwrap_or_default();
-    metrics.staleness_bound.set(bound.as_secs_f64());
 }
 
 fn upstream(shared: &Shared, gauges: &Gauges, metrics: &Metrics) {
-    let redirects = metrics.invalidation_source.get(InvalidationSource::Redirect) > 0.0;
-    let source = if redirects {
-        InvalidationSource::Redirect
-    } else {
-        InvalidationSource::Tracking
-    };
-    let tracking = tracking_connections(shared, source);
+    let tracking = tracking_connections(shared);
     for (pool, count) in [
         (Pool::Shared, read(&gauges.shared)),
         (Pool::Pinned, read(&gauges.pinned)),
@@ -108,10 +125,7 @@ fn upstream(shared: &Shared, gauges: &Gauges, metrics: &Metrics) {
     // were under way when it was sampled.
     let opened = read(&gauges.opened);
     let failed = read(&gauges.failed);
-    let tracked = shared
-        .tracking
-        .as_ref()
-        .map_or(0, |tracking| read(&tracking.status().connects));
+    let tracked = shared.accounts.tracking_totals().connects;
     metrics
         .upstream_connects
         .set_total(ConnectResult::Ok, opened.saturating_sub(failed).saturating_add(tracked));

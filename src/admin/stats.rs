@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::console::Call;
-use super::figures::{Answers, staleness, tracking_connections, tracking_state};
+use super::figures::{Answers, fences, source, staleness, tracking_connections, tracking_since, tracking_state};
 use super::reply::{Answer, Map, millis};
+use super::shadow;
 use crate::metrics::{CommandTotals, Label, OTHER, OTHER_NAME, Outcome, Window};
 use crate::resp::Value;
 
@@ -58,7 +59,8 @@ fn overall(call: &Call<'_>) -> Map {
     let uptime = call.now.since(console.facts.started).as_secs();
     Map::default()
         .with("uptime_seconds", uptime)
-        .with("cache_enabled", shared.settings.caching)
+        .with("cache_enabled", shared.settings.serves())
+        .with("cache_mode", shared.settings.cache_mode().name())
         .with("hits", answers.hits)
         .with("negative_hits", answers.negative_hits)
         .with("misses", answers.misses)
@@ -68,6 +70,12 @@ fn overall(call: &Call<'_>) -> Map {
         .with(
             "bypass_reasons",
             Map::of_labels(|reason| shared.metrics.cache_bypass(reason)),
+        )
+        .with(
+            "unproved",
+            Map::default()
+                .with("lease", read(&tally.lapsed))
+                .with("older", read(&tally.outdated)),
         )
         .with("keys", totals.keys)
         .with("entries", totals.entries)
@@ -93,6 +101,7 @@ fn overall(call: &Call<'_>) -> Map {
         )
         .with("invalidations", invalidations(call))
         .with("tracking", tracking(call))
+        .with("shadow", shadow::totals(shared))
         .with("clients", shared.peers.len())
         .with("upstream", upstream(call))
 }
@@ -107,20 +116,27 @@ fn invalidations(call: &Call<'_>) -> Map {
         .with("null_pushes", read(&tally.null_pushes))
         .with("flushes_by_command", read(&tally.flushed_by_command))
         .with("flushes_by_admin", read(&tally.flushed_by_admin))
+        .with("flushes_by_rights", read(&tally.flushed_by_rights))
 }
 
 fn tracking(call: &Call<'_>) -> Map {
     let shared = call.shared;
-    let reconnects = shared
-        .tracking
-        .as_ref()
-        .map_or(0, |tracking| read(&tracking.status().reconnects));
+    let totals = shared.accounts.tracking_totals();
+    let fence_reasons =
+        fences(shared.cache.tally()).fold(Map::default(), |map, (reason, total)| map.with(reason.value(), total));
     Map::default()
-        .with("source", call.console.facts.source.value())
+        .with("source", source(&call.shared.metrics).value())
         .with("state", tracking_state(shared))
-        .with("reconnects", reconnects)
+        .with("reconnects", totals.reconnects)
+        .with("incarnations", totals.connects)
         .with("fences", read(&shared.cache.tally().fences))
+        .with("fence_reasons", fence_reasons)
         .with("staleness_ms", staleness(shared, call.now).map(millis))
+        .with("staleness_limit_ms", millis(shared.cache.limits().max_staleness))
+        .with(
+            "connected_ms",
+            tracking_since(shared).map(|since| millis(call.now.since(since))),
+        )
 }
 
 fn upstream(call: &Call<'_>) -> Map {
@@ -131,7 +147,7 @@ fn upstream(call: &Call<'_>) -> Map {
         .with("state", if up { "up" } else { "down" })
         .with("shared", read(&console.gauges.shared))
         .with("pinned", read(&console.gauges.pinned))
-        .with("tracking", tracking_connections(call.shared, console.facts.source))
+        .with("tracking", tracking_connections(call.shared))
         .with("opened", read(&console.gauges.opened))
         .with("failed", read(&console.gauges.failed))
 }

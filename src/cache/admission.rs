@@ -37,6 +37,12 @@ impl RecentKeys {
         }
     }
 
+    /// The hash of one command's read of a key, where not all reads of it are alike: a hash that is large as a whole has
+    /// fields that are not. The factor is 2⁶⁴ divided by the golden ratio, which spreads small numbers over all bits.
+    pub fn of_read(key: u64, command: u16) -> u64 {
+        key ^ u64::from(command).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
     /// Notes that `hash` was seen now; true when it had been seen within the window before.
     pub fn see(&self, hash: u64, now: Instant) -> bool {
         let Some(bucket) = self.bucket(hash) else { return false };

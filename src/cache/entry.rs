@@ -1,16 +1,30 @@
-//! One cached reply, in RESP3 as it was fetched, with its RESP2 form derived on first use.
+//! One cached reply, in RESP3 as it was fetched, packed: there may be millions.
+//!
+//! ```text
+//! Entry, 64 bytes in its slot ── text: name, arguments behind the key and reply in one allocation
+//!                             └─ or, for a large reply or one that differs in RESP2, each in its own
+//! ```
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::eviction::Heat;
+use super::weight::allocated;
 use crate::resp::{Shape, Version, to_resp2};
 use crate::time::Instant;
 
-/// What an entry costs beyond its bytes: the struct in the slot's vector, the count of the reply's owners (32 bytes), and
-/// the headers and rounding of four allocations. From the layout; `tests/coherence_admission.rs` compares the sum with
-/// what the process takes.
-const ENTRY_OVERHEAD: u64 = size_of::<Entry>() as u64 + 32 + 4 * 16;
+/// Replies up to this many bytes are copied to clients; larger ones are shared. A copy of 16 KiB takes about as long as
+/// the two atomic operations and the cache misses of sharing. Chosen, not measured.
+pub const COPY_LIMIT: usize = 16 * 1024;
+
+/// Bytes that count the owners of bytes that are shared.
+const OWNERS: usize = 24;
+
+/// No bound on an entry's life.
+const FOR_EVER: u32 = u32::MAX;
 
 /// Under which trust an entry was filled. It is servable only while the stream still has this stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,69 +51,177 @@ pub struct EntryId<'a> {
 /// One cached reply.
 #[derive(Debug)]
 pub struct Entry {
-    origin: u16,
-    command: u16,
-    db: u32,
-    rest: Box<[u8]>,
-    resp3: Bytes,
-    shape: Shape,
-    /// Unset until a RESP2 client asks; never set when the bytes are the same in both protocols.
-    resp2: OnceLock<Bytes>,
-    /// What it is trusted under.
-    pub stamp: Stamp,
+    text: Text,
+    /// The stamp's halves, which fit: see [`Entry::new`].
+    epoch: u32,
+    flush: u32,
     /// When its fetch was handed to the socket.
     pub fetched_at: Instant,
-    /// From here on it is not served.
-    pub deadline: Instant,
     /// Unique in the process: the same serial is the same entry.
     pub serial: u64,
+    db: u32,
+    /// Milliseconds after its fetch from which on it is not served.
+    keep: u32,
+    /// How often and how lately its slot was served, if it is the slot's first entry.
+    pub(super) heat: Heat,
+    origin: u16,
+    command: u16,
+    /// Lengths within a [`Text::Together`].
+    name_len: u16,
+    rest_len: u16,
+    shape: Shape,
     /// The key did not exist.
     pub negative: bool,
+    /// It was served since its key was last touched at the server. Relaxed: being late or early by a hit does not matter.
+    hit: AtomicBool,
+}
+
+/// The bytes of an entry.
+#[derive(Debug)]
+enum Text {
+    /// Name, arguments and reply, one behind the other.
+    Together(Box<[u8]>),
+    Apart(Box<Apart>),
+}
+
+#[derive(Debug)]
+struct Apart {
+    name: Box<[u8]>,
+    rest: Box<[u8]>,
+    resp3: Bytes,
+    /// Unset until a RESP2 client asks; never set when the bytes are the same in both protocols.
+    resp2: OnceLock<Bytes>,
+    /// What its allocations take, both forms of the reply included.
     weight: u64,
 }
 
 impl Entry {
-    /// An entry of `reply` (RESP3 bytes), to be told apart by `id`.
+    /// An entry of `reply` (RESP3 bytes) about the key `name`, to be told apart by `id`, that is served for ever.
     ///
-    /// Its weight counts both forms of the reply from the start, so that a RESP2 reader never grows the cache.
-    pub fn new(id: &EntryId<'_>, reply: Bytes, shape: Shape, stamp: Stamp, serial: u64) -> Self {
-        let mut entry = Self {
+    /// `None`: the stamp does not fit into 2 × 32 bits, after four thousand million lost connections or flushes.
+    pub fn new(name: &[u8], id: &EntryId<'_>, reply: Bytes, shape: Shape, stamp: Stamp, serial: u64) -> Option<Self> {
+        let lens = (u16::try_from(name.len()), u16::try_from(id.rest.len()));
+        let (text, (name_len, rest_len)) = match lens {
+            (Ok(name_len), Ok(rest_len)) if reply.len() <= COPY_LIMIT && same_in_both(shape, &reply) => {
+                let together = [name, id.rest, &reply].concat();
+                (Text::Together(together.into_boxed_slice()), (name_len, rest_len))
+            }
+            _ => (Text::Apart(Box::new(Apart::new(name, id.rest, reply, shape))), (0, 0)),
+        };
+        Some(Self {
+            text,
+            epoch: u32::try_from(stamp.epoch).ok()?,
+            flush: u32::try_from(stamp.flush).ok()?,
+            fetched_at: Instant::ZERO,
+            serial,
+            db: id.db,
+            keep: FOR_EVER,
+            heat: Heat::default(),
             origin: id.origin,
             command: id.command,
-            db: id.db,
-            rest: id.rest.into(),
-            resp3: reply,
+            name_len,
+            rest_len,
             shape,
-            resp2: OnceLock::new(),
-            stamp,
-            fetched_at: Instant::ZERO,
-            deadline: Instant::MAX,
-            serial,
             negative: false,
-            weight: 0,
-        };
-        let derived = if entry.same_in_both() {
-            0
+            hit: AtomicBool::new(false),
+        })
+    }
+
+    /// It was fetched at `fetched_at`, and is served for `keep` from then on: whole milliseconds of it, and for 49 days
+    /// unless it is for ever.
+    pub fn served_for(mut self, fetched_at: Instant, keep: Duration) -> Self {
+        self.fetched_at = fetched_at;
+        self.keep = if keep == Duration::MAX {
+            FOR_EVER
         } else {
-            entry.derive().len() + size_of::<Bytes>()
+            u32::try_from(keep.as_millis()).unwrap_or(FOR_EVER - 1)
         };
-        entry.weight = ENTRY_OVERHEAD + (entry.rest.len() + entry.resp3.len() + derived) as u64;
-        entry
+        self
+    }
+
+    /// From here on it is not served.
+    pub fn deadline(&self) -> Instant {
+        match self.keep {
+            FOR_EVER => Instant::MAX,
+            millis => self.fetched_at.after(Duration::from_millis(millis.into())),
+        }
+    }
+
+    /// What it is trusted under.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            epoch: self.epoch.into(),
+            flush: self.flush.into(),
+        }
+    }
+
+    /// The key's name.
+    pub fn name(&self) -> &[u8] {
+        match &self.text {
+            Text::Together(text) => text.get(..self.name_len.into()).unwrap_or_default(),
+            Text::Apart(apart) => &apart.name,
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        match &self.text {
+            Text::Together(text) => text.get(self.name_len.into()..self.head_len()).unwrap_or_default(),
+            Text::Apart(apart) => &apart.rest,
+        }
+    }
+
+    fn resp3(&self) -> &[u8] {
+        match &self.text {
+            Text::Together(text) => text.get(self.head_len()..).unwrap_or_default(),
+            Text::Apart(apart) => &apart.resp3,
+        }
+    }
+
+    fn head_len(&self) -> usize {
+        usize::from(self.name_len) + usize::from(self.rest_len)
     }
 
     /// The reply's bytes for a client that speaks `version`.
-    pub fn reply(&self, version: Version) -> &Bytes {
-        if version == Version::V3 || self.same_in_both() {
-            return &self.resp3;
+    pub fn reply(&self, version: Version) -> &[u8] {
+        match &self.text {
+            Text::Together(_) => self.resp3(),
+            Text::Apart(apart) => apart.reply(self.shape, version),
         }
-        self.resp2.get_or_init(|| self.derive())
+    }
+
+    /// The same to share, if it is more than [`COPY_LIMIT`].
+    pub fn shared(&self, version: Version) -> Option<Bytes> {
+        match &self.text {
+            Text::Together(_) => None,
+            Text::Apart(apart) => Some(apart.reply(self.shape, version))
+                .filter(|reply| reply.len() > COPY_LIMIT)
+                .cloned(),
+        }
+    }
+
+    /// Notes that it was served. It is written for the first of many hits only, so that a hot entry is shared without
+    /// writes.
+    pub fn note_hit(&self) {
+        if !self.was_hit() {
+            self.hit.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was served since that was forgotten last.
+    pub fn was_hit(&self) -> bool {
+        self.hit.load(Ordering::Relaxed)
+    }
+
+    /// Its key is about to be touched at the server.
+    pub fn forget_hit(&self) {
+        self.hit.store(false, Ordering::Relaxed);
     }
 
     /// Whether this is the entry of `id`.
     pub fn is(&self, id: &EntryId<'_>) -> bool {
-        // Most commands have no argument behind the key. An empty comparison is not free: the pointer of an empty box is
-        // no address, and a masked vector load from there costs a microcode assist (14 % of a hit, measured).
-        let same_rest = self.rest.len() == id.rest.len() && (id.rest.is_empty() || *self.rest == *id.rest);
+        // Most commands have no argument behind the key, and an empty comparison is not free.
+        let rest = self.rest();
+        let same_rest = rest.len() == id.rest.len() && (id.rest.is_empty() || rest == id.rest);
         self.command == id.command && self.db == id.db && self.origin == id.origin && same_rest
     }
 
@@ -120,25 +242,62 @@ impl Entry {
 
     /// Length of the RESP3 reply in bytes.
     pub fn reply_len(&self) -> usize {
-        self.resp3.len()
+        self.resp3().len()
     }
 
-    /// Bytes of memory it is accounted for.
+    /// Bytes of memory it is accounted for. Both forms of the reply count from the start, so that a RESP2 reader never
+    /// grows the cache.
     pub fn weight(&self) -> u64 {
-        self.weight
+        size_of::<Self>() as u64 + self.text_weight()
     }
 
-    fn same_in_both(&self) -> bool {
-        // A bulk string, an integer or a simple string reads the same in both protocols whatever the command.
-        self.shape == Shape::Same || matches!(self.resp3.first(), Some(b'$' | b':' | b'+'))
+    /// The same without the struct itself.
+    pub(super) fn text_weight(&self) -> u64 {
+        match &self.text {
+            Text::Together(text) => allocated(text.len()),
+            Text::Apart(apart) => apart.weight,
+        }
+    }
+}
+
+impl Apart {
+    fn new(name: &[u8], rest: &[u8], resp3: Bytes, shape: Shape) -> Self {
+        let mut apart = Self {
+            name: name.into(),
+            rest: rest.into(),
+            resp3,
+            resp2: OnceLock::new(),
+            weight: 0,
+        };
+        let shared = |len: usize| allocated(len) + allocated(OWNERS);
+        let resp2 = if same_in_both(shape, &apart.resp3) {
+            0
+        } else {
+            shared(apart.derive(shape).len())
+        };
+        let head = allocated(size_of::<Self>()) + allocated(name.len()) + allocated(rest.len());
+        apart.weight = head + shared(apart.resp3.len()) + resp2;
+        apart
     }
 
-    fn derive(&self) -> Bytes {
+    fn reply(&self, shape: Shape, version: Version) -> &Bytes {
+        if version == Version::V3 || same_in_both(shape, &self.resp3) {
+            return &self.resp3;
+        }
+        self.resp2.get_or_init(|| self.derive(shape))
+    }
+
+    fn derive(&self, shape: Shape) -> Bytes {
         let mut out = Vec::with_capacity(self.resp3.len() + 8);
-        match to_resp2(self.shape, &self.resp3, &mut out) {
+        match to_resp2(shape, &self.resp3, &mut out) {
             Ok(()) => out.into(),
             // It was scanned when it was fetched, so this cannot happen; the client then gets the RESP3 bytes.
             Err(_) => self.resp3.clone(),
         }
     }
+}
+
+fn same_in_both(shape: Shape, reply: &[u8]) -> bool {
+    // A bulk string, an integer or a simple string reads the same in both protocols whatever the command.
+    shape == Shape::Same || matches!(reply.first(), Some(b'$' | b':' | b'+'))
 }

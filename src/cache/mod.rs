@@ -11,8 +11,11 @@ mod entry;
 pub mod eviction;
 mod policy;
 mod shard;
+mod slot;
+mod weight;
 
 pub use admission::RecentKeys;
-pub use entry::{Entry, EntryId, Stamp};
+pub use entry::{COPY_LIMIT, Entry, EntryId, Stamp};
 pub use policy::{Policies, Terms};
-pub use shard::{Shard, Slot, SlotId, SlotState};
+pub use shard::{HashName, Shard, SlotId};
+pub use slot::{Slot, SlotState};

@@ -6,8 +6,10 @@ use crate::config::Policy;
 use crate::resp::Glob;
 
 /// What applies to one key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
+    /// Which policy matched, counted from one in the order of the configuration; 0 for keys no policy matches.
+    pub number: usize,
     /// Name of the policy that matched; `None` for keys no policy matches.
     pub policy: Option<String>,
     /// Its replies are never stored.
@@ -18,6 +20,22 @@ pub struct Terms {
     pub max_entry: Option<usize>,
     /// Numbers of the commands whose replies may be stored; `None`: all cacheable ones.
     pub commands: Option<Box<[u16]>>,
+    /// Fields of its hashes may expire on their own.
+    pub hash_field_ttl: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            number: 0,
+            policy: None,
+            forbidden: false,
+            ttl: None,
+            max_entry: None,
+            commands: None,
+            hash_field_ttl: true,
+        }
+    }
 }
 
 impl Terms {
@@ -41,8 +59,9 @@ pub struct Policies {
 impl Policies {
     /// Compiles `policies`; `command` gives a command's number by its name. A name it does not know matches no command.
     pub fn new(policies: &[Policy], command: impl Fn(&str) -> Option<u16>) -> Self {
-        let compiled = policies.iter().map(|policy| {
+        let compiled = policies.iter().enumerate().map(|(index, policy)| {
             let terms = Terms {
+                number: index + 1,
                 policy: Some(policy.name.clone()),
                 forbidden: !policy.cache,
                 ttl: policy.ttl,
@@ -53,6 +72,7 @@ impl Policies {
                     .commands
                     .as_ref()
                     .map(|names| names.iter().filter_map(|name| command(name)).collect()),
+                hash_field_ttl: policy.hash_field_ttl,
             };
             (Glob::new(policy.pattern.as_bytes()), terms)
         });

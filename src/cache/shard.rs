@@ -1,13 +1,12 @@
-//! One lock's part of the store: slots by key name, their entries, and the order in which they would be evicted.
+//! One lock's part of the store: slots by key name, their entries, and the policy that says who is evicted.
+
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::eviction::{Eviction, EvictionKind};
+use super::eviction::{self, Candidate, Eviction, EvictionKind, Pulse, Slots};
+use super::slot::{Slot, SlotState};
 use super::{Entry, EntryId};
-
-/// What a slot costs beyond its name and entries: the struct, its share of the table and of the eviction order, and the
-/// name's allocation. Chosen from the layout, not measured.
-const SLOT_OVERHEAD: u64 = 96 + 48;
 
 /// A slot's place in its shard. It stays valid until the slot is dropped, which needs the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,66 +27,35 @@ impl SlotId {
     }
 }
 
-/// What `coherence/` keeps per key name.
-pub trait SlotState {
-    /// The state of a name that was just met.
-    fn create() -> Self;
-    /// Whether nothing refers to the slot, so that it may go when it has no entries.
-    fn is_idle(&self) -> bool;
-}
-
-/// Everything kept for one key name, in all databases and for all commands.
-#[derive(Debug)]
-pub struct Slot<S> {
-    hash: u64,
-    name: Box<[u8]>,
-    entries: Vec<Entry>,
-    /// Generation and flights.
-    pub state: S,
-}
-
-impl<S> Slot<S> {
-    /// The key's name.
-    pub fn name(&self) -> &[u8] {
-        &self.name
-    }
-
-    /// What is cached for it.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
-    /// The entry of `id`.
-    pub fn entry(&self, id: &EntryId<'_>) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.is(id))
-    }
-
-    fn weight(&self) -> u64 {
-        SLOT_OVERHEAD + size_of::<S>() as u64 + self.name.len() as u64
-    }
-}
+/// How names are hashed. A slot does not keep its name's hash: that would be a tenth of what a small entry takes.
+pub type HashName = Arc<dyn Fn(&[u8]) -> u64 + Send + Sync>;
 
 /// One lock's part of the store.
 ///
-/// Invariants: a slot is in `order` exactly when it has entries; a slot without entries is kept only while its state is
-/// not idle; `bytes` is the sum of all weights.
+/// Invariants: a slot is known to `order` exactly when it has entries; a slot without entries is kept only while its
+/// state is not idle; `bytes` is the sum of all weights.
 pub struct Shard<S> {
+    hash: HashName,
     table: HashTable<u32>,
     slots: Vec<Option<Slot<S>>>,
     free: Vec<u32>,
     order: Box<dyn Eviction>,
+    pulse: Arc<Pulse>,
     bytes: u64,
     entries: usize,
 }
 
 impl<S: SlotState> Shard<S> {
-    /// An empty shard.
-    pub fn new(eviction: EvictionKind) -> Self {
+    /// An empty shard for names that are hashed by `hash`.
+    pub fn new(eviction: EvictionKind, hash: HashName) -> Self {
+        let (order, pulse) = eviction::build(eviction);
         Self {
+            hash,
             table: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
-            order: eviction.build(),
+            order,
+            pulse,
             bytes: 0,
             entries: 0,
         }
@@ -108,6 +76,11 @@ impl<S: SlotState> Shard<S> {
         self.table.is_empty()
     }
 
+    /// How many places for slots there are, taken or free: see [`Shard::slice`].
+    pub fn places(&self) -> usize {
+        self.slots.len()
+    }
+
     /// How many entries there are.
     pub fn entries(&self) -> usize {
         self.entries
@@ -117,9 +90,7 @@ impl<S: SlotState> Shard<S> {
     pub fn find(&self, hash: u64, name: &[u8]) -> Option<SlotId> {
         let slots = &self.slots;
         self.table
-            .find(hash, |&at| {
-                slot_at(slots, at).is_some_and(|slot| slot.hash == hash && *slot.name == *name)
-            })
+            .find(hash, |&at| slot_at(slots, at).is_some_and(|slot| slot.name() == name))
             .map(|&at| SlotId(at))
     }
 
@@ -128,28 +99,31 @@ impl<S: SlotState> Shard<S> {
         if let Some(id) = self.find(hash, name) {
             return Some(id);
         }
-        let at = match self.free.pop() {
-            Some(at) => at,
-            None => {
-                let at = u32::try_from(self.slots.len()).ok().filter(|&at| at != u32::MAX)?;
-                self.slots.push(None);
-                at
-            }
-        };
-        let slot = Slot {
-            hash,
-            name: name.into(),
-            entries: Vec::new(),
-            state: S::create(),
-        };
+        debug_assert_eq!(hash, (self.hash)(name));
+        let at = self.free_place()?;
+        let slot = Slot::new(name);
         self.bytes += slot.weight();
         if let Some(place) = self.slots.get_mut(at as usize) {
             *place = Some(slot);
         }
-        let slots = &self.slots;
-        self.table
-            .insert_unique(hash, at, |&at| slot_at(slots, at).map_or(0, |slot| slot.hash));
+        let (slots, hash_of) = (&self.slots, &self.hash);
+        self.table.insert_unique(hash, at, |&at| {
+            slot_at(slots, at).map_or(0, |slot| hash_of(slot.name()))
+        });
         Some(SlotId(at))
+    }
+
+    fn free_place(&mut self) -> Option<u32> {
+        if let Some(at) = self.free.pop() {
+            return Some(at);
+        }
+        let at = u32::try_from(self.slots.len()).ok().filter(|&at| at != u32::MAX)?;
+        if self.slots.len() == self.slots.capacity() {
+            // By a 32nd: doubling would leave a quarter of it unused. The allocator moves large blocks by their pages.
+            self.slots.reserve_exact(self.slots.len() / 32 + 8);
+        }
+        self.slots.push(None);
+        Some(at)
     }
 
     /// The slot at `id`.
@@ -157,89 +131,86 @@ impl<S: SlotState> Shard<S> {
         slot_at(&self.slots, id.0)
     }
 
-    /// The state of the slot at `id`.
-    pub fn state_mut(&mut self, id: SlotId) -> Option<&mut S> {
-        self.slots
-            .get_mut(id.index())
-            .and_then(Option::as_mut)
-            .map(|slot| &mut slot.state)
+    /// The hash of a slot's name.
+    pub fn hash_of(&self, slot: &Slot<S>) -> u64 {
+        (self.hash)(slot.name())
+    }
+
+    /// Changes the state of the slot at `id`.
+    pub fn with_state<R>(&mut self, id: SlotId, change: impl FnOnce(&mut S) -> R) -> Option<R> {
+        self.change(id, |slot| change(&mut slot.state))
+    }
+
+    /// Changes a slot, and what it weighs.
+    fn change<R>(&mut self, id: SlotId, change: impl FnOnce(&mut Slot<S>) -> R) -> Option<R> {
+        let slot = self.slots.get_mut(id.index())?.as_mut()?;
+        let before = slot.weight();
+        let result = change(slot);
+        self.bytes = self.bytes - before + slot.weight();
+        Some(result)
     }
 
     /// Every slot whose name has this hash: usually one, all of them when names collide.
     pub fn with_hash(&self, hash: u64) -> impl Iterator<Item = SlotId> + '_ {
         self.table
             .iter_hash(hash)
-            .filter(move |&&at| slot_at(&self.slots, at).is_some_and(|slot| slot.hash == hash))
+            .filter(move |&&at| slot_at(&self.slots, at).is_some_and(|slot| self.hash_of(slot) == hash))
             .map(|&at| SlotId(at))
     }
 
     /// Notes that an entry of the slot was served.
-    pub fn touch(&mut self, id: SlotId) {
-        self.order.touched(id);
+    pub fn touch(&self, id: SlotId) {
+        if let Some(heat) = self.slot(id).and_then(Slot::heat) {
+            self.pulse.touch(heat);
+        }
     }
 
-    /// Stores `entry` in the slot, and gives back the entry it replaces.
+    /// Stores `entry`, which has the slot's name, in the slot, and gives back the entry it replaces.
     pub fn insert(&mut self, id: SlotId, entry: Entry, is: &EntryId<'_>) -> Option<Entry> {
-        let slot = self.slots.get_mut(id.index()).and_then(Option::as_mut)?;
-        let first = slot.entries.is_empty();
-        self.bytes += entry.weight();
-        let replaced = match slot.entries.iter_mut().find(|held| held.is(is)) {
-            Some(held) => Some(std::mem::replace(held, entry)),
-            None => {
-                // Most names have one entry; a vector that grows by itself makes room for four.
-                slot.entries.reserve_exact(1);
-                slot.entries.push(entry);
-                self.entries += 1;
-                None
-            }
-        };
-        if let Some(old) = &replaced {
-            self.bytes -= old.weight();
-        }
+        let (first, replaced) = self.change(id, |slot| {
+            debug_assert_eq!(slot.name(), entry.name());
+            (slot.entries().is_empty(), slot.insert(entry, is))
+        })?;
+        self.entries += usize::from(replaced.is_none());
+        let slot = slot_at(&self.slots, id.0)?;
+        let heat = slot.heat()?;
         if first {
-            self.order.inserted(id);
+            self.order.inserted(id, (self.hash)(slot.name()), heat);
         } else {
             // Somebody just asked for it.
-            self.order.touched(id);
+            self.order.renewed(heat);
         }
         replaced
     }
 
     /// Takes all entries out of the slot. The slot itself stays until [`Shard::release`].
     pub fn clear(&mut self, id: SlotId) -> Vec<Entry> {
-        let Some(slot) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else {
-            return Vec::new();
-        };
-        let entries = std::mem::take(&mut slot.entries);
-        if !entries.is_empty() {
-            self.order.removed(id);
-            self.entries -= entries.len();
-            self.bytes -= entries.iter().map(Entry::weight).sum::<u64>();
-        }
-        entries
+        self.take(id, Slot::clear)
     }
 
     /// Takes the entries out of the slot for which `dead` holds.
-    pub fn clear_if(&mut self, id: SlotId, mut dead: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
-        let Some(slot) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else {
+    pub fn clear_if(&mut self, id: SlotId, dead: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
+        self.take(id, |slot| slot.clear_if(dead))
+    }
+
+    fn take(&mut self, id: SlotId, take: impl FnOnce(&mut Slot<S>) -> Vec<Entry>) -> Vec<Entry> {
+        let Some(heat) = self.slot(id).and_then(Slot::heat).map(eviction::Heat::copied) else {
             return Vec::new();
         };
-        let gone: Vec<_> = slot.entries.extract_if(.., |entry| dead(entry)).collect();
-        self.entries -= gone.len();
-        self.bytes -= gone.iter().map(Entry::weight).sum::<u64>();
-        if !gone.is_empty() && slot.entries.is_empty() {
-            self.order.removed(id);
+        let taken = self.change(id, take).unwrap_or_default();
+        self.entries -= taken.len();
+        if let Some(slot) = slot_at(&self.slots, id.0).filter(|slot| slot.entries().is_empty()) {
+            self.order.removed(id, (self.hash)(slot.name()), &heat);
         }
-        gone
+        taken
     }
 
     /// Drops the slot when it has no entries and its state is idle.
     pub fn release(&mut self, id: SlotId) {
-        let Some(slot) = self.slot(id) else { return };
-        if !slot.entries.is_empty() || !slot.state.is_idle() {
+        let Some(slot) = self.slot(id).filter(|slot| slot.is_spent()) else {
             return;
-        }
-        let (hash, weight) = (slot.hash, slot.weight());
+        };
+        let (hash, weight) = (self.hash_of(slot), slot.weight());
         if let Ok(found) = self.table.find_entry(hash, |&at| at == id.0) {
             found.remove();
         }
@@ -252,7 +223,7 @@ impl<S: SlotState> Shard<S> {
 
     /// Evicts one slot's entries; `None` when there is nothing to evict.
     pub fn evict(&mut self) -> Option<Vec<Entry>> {
-        let victim = self.order.victim()?;
+        let victim = self.order.victim(&Places(&self.slots))?;
         let entries = self.clear(victim);
         self.release(victim);
         Some(entries)
@@ -276,16 +247,27 @@ impl<S: SlotState> Shard<S> {
     pub fn validate(&self) {
         let slots = || self.slots.iter().flatten();
         assert_eq!(slots().count(), self.table.len());
-        assert_eq!(slots().map(|slot| slot.entries.len()).sum::<usize>(), self.entries);
-        let bytes: u64 = slots()
-            .map(|slot| slot.weight() + slot.entries.iter().map(Entry::weight).sum::<u64>())
-            .sum();
-        assert_eq!(bytes, self.bytes);
-        assert!(
-            slots().all(|slot| !slot.entries.is_empty() || !slot.state.is_idle()),
-            "an idle slot was kept"
-        );
-        assert_eq!(self.order.victim().is_none(), self.entries == 0);
+        assert_eq!(slots().map(|slot| slot.entries().len()).sum::<usize>(), self.entries);
+        assert_eq!(slots().map(Slot::weight).sum::<u64>(), self.bytes);
+        assert!(slots().all(|slot| !slot.is_spent()), "an idle slot was kept");
+        let named = |slot: &Slot<S>| slot.entries().iter().all(|entry| entry.name() == slot.name());
+        assert!(slots().all(named), "an entry under another name");
+        let held = slots().filter(|slot| !slot.entries().is_empty()).count();
+        assert_eq!(self.order.len(), held);
+    }
+}
+
+/// The slots as a policy sees them.
+struct Places<'a, S>(&'a [Option<Slot<S>>]);
+
+impl<S: SlotState> Slots for Places<'_, S> {
+    fn places(&self) -> usize {
+        self.0.len()
+    }
+
+    fn at(&self, place: usize) -> Option<(SlotId, Candidate<'_>)> {
+        let at = u32::try_from(place).ok()?;
+        Some((SlotId(at), slot_at(self.0, at)?.candidate()?))
     }
 }
 
@@ -309,9 +291,18 @@ mod tests {
         fn is_idle(&self) -> bool {
             true
         }
+        fn owned(&self) -> usize {
+            0
+        }
     }
 
-    fn put(shard: &mut Shard<Idle>, hash: u64, name: &[u8], command: u16, reply: &'static [u8]) {
+    /// Names that begin alike have one hash.
+    fn shard() -> Shard<Idle> {
+        let hash = |name: &[u8]| name.iter().take(8).fold(7, |hash, &byte| hash * 31 + u64::from(byte));
+        Shard::new(EvictionKind::Lru, Arc::new(hash))
+    }
+
+    fn put(shard: &mut Shard<Idle>, name: &[u8], command: u16, reply: &'static [u8]) {
         let id = EntryId {
             origin: 0,
             db: 0,
@@ -319,42 +310,42 @@ mod tests {
             rest: b"",
         };
         let stamp = Stamp { epoch: 1, flush: 0 };
+        let hash = (shard.hash)(name);
         let slot = shard.find_or_create(hash, name).unwrap();
-        shard.insert(
-            slot,
-            Entry::new(&id, Bytes::from_static(reply), Shape::Same, stamp, 1),
-            &id,
-        );
+        let entry = Entry::new(name, &id, Bytes::from_static(reply), Shape::Same, stamp, 1);
+        shard.insert(slot, entry.unwrap(), &id);
     }
 
     #[test]
     fn names_with_one_hash_are_kept_apart_and_found_together() {
-        let mut shard = Shard::new(EvictionKind::Lru);
-        put(&mut shard, 7, b"a", 0, b"$1\r\nx\r\n");
-        put(&mut shard, 7, b"b", 0, b"$1\r\ny\r\n");
+        let mut shard = shard();
+        put(&mut shard, b"the-same-a", 0, b"$1\r\nx\r\n");
+        put(&mut shard, b"the-same-b", 0, b"$1\r\ny\r\n");
         shard.validate();
-        assert_ne!(shard.find(7, b"a"), shard.find(7, b"b"));
-        assert_eq!(shard.with_hash(7).count(), 2);
-        assert_eq!(shard.with_hash(8).count(), 0);
+        let hash = (shard.hash)(b"the-same-a");
+        assert_ne!(shard.find(hash, b"the-same-a"), shard.find(hash, b"the-same-b"));
+        assert_eq!(shard.with_hash(hash).count(), 2);
+        assert_eq!(shard.with_hash(hash + 1).count(), 0);
     }
 
     #[test]
     fn a_slot_that_was_refilled_is_not_the_next_to_leave() {
-        let mut shard = Shard::new(EvictionKind::Lru);
-        put(&mut shard, 1, b"a", 0, b"$1\r\nx\r\n");
-        put(&mut shard, 2, b"b", 0, b"$1\r\nx\r\n");
-        put(&mut shard, 1, b"a", 0, b"$1\r\ny\r\n");
+        let mut shard = shard();
+        put(&mut shard, b"a", 0, b"$1\r\nx\r\n");
+        put(&mut shard, b"b", 0, b"$1\r\nx\r\n");
+        put(&mut shard, b"a", 0, b"$1\r\ny\r\n");
         shard.evict();
-        assert!(shard.find(1, b"a").is_some() && shard.find(2, b"b").is_none());
+        let has = |name: &[u8]| shard.find((shard.hash)(name), name).is_some();
+        assert!(has(b"a") && !has(b"b"));
     }
 
     #[test]
     fn bytes_are_given_back_when_everything_leaves() {
-        let mut shard = Shard::new(EvictionKind::Lru);
+        let mut shard = shard();
         for key in 0..100_u64 {
-            put(&mut shard, key, &key.to_be_bytes(), 0, b"$1\r\nx\r\n");
-            put(&mut shard, key, &key.to_be_bytes(), 1, b":1\r\n");
-            put(&mut shard, key, &key.to_be_bytes(), 1, b":22\r\n");
+            put(&mut shard, &key.to_be_bytes(), 0, b"$1\r\nx\r\n");
+            put(&mut shard, &key.to_be_bytes(), 1, b":1\r\n");
+            put(&mut shard, &key.to_be_bytes(), 1, b":22\r\n");
         }
         shard.validate();
         assert_eq!((shard.len(), shard.entries()), (100, 200));

@@ -7,7 +7,9 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use nearhit::config::{Row, Section, Shape, find_row, flag_name, rows, sections};
 
+use super::bench::{self, BenchFlags};
 use super::sandbox::{self, SandboxFlags};
+use super::selftest::{self, SelftestFlags};
 use super::{Invocation, Settings};
 
 const URL: &str = "url";
@@ -24,6 +26,8 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
     match matches.subcommand() {
         Some(("check", matches)) => Ok(Invocation::Check(settings(&mut command, matches, unknown)?)),
         Some(("sandbox", matches)) => Ok(Invocation::Sandbox(sandbox_flags(matches))),
+        Some(("selftest", matches)) => Ok(Invocation::Selftest(selftest_flags(matches))),
+        Some(("bench", matches)) => Ok(Invocation::Bench(BenchFlags::read(matches))),
         Some((_, matches)) => Ok(Invocation::Serve(settings(&mut command, matches, unknown)?)),
         None => Ok(Invocation::Serve(settings(&mut command, &matches, unknown)?)),
     }
@@ -34,8 +38,8 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
 fn settle_flags(args: Vec<OsString>) -> (Vec<OsString>, Vec<(String, String)>) {
     let (mut settled, mut unknown) = (Vec::new(), Vec::new());
     let mut args = args.into_iter().peekable();
-    // The sandbox has flags of its own, and behind "--" there are none.
-    while let Some(arg) = args.next_if(|arg| arg != "--" && arg != "sandbox") {
+    // These have flags of their own, and behind "--" there are none.
+    while let Some(arg) = args.next_if(|arg| !["--", "sandbox", "selftest", "bench"].iter().any(|word| arg == word)) {
         let text = arg.to_string_lossy();
         let (name, value) = text
             .split_once('=')
@@ -98,6 +102,28 @@ fn sandbox_flags(matches: &ArgMatches) -> SandboxFlags {
     }
 }
 
+fn selftest_flags(matches: &ArgMatches) -> SelftestFlags {
+    let text = |id: &str| matches.get_one::<String>(id).cloned();
+    let number = |id: &str| matches.get_one::<u64>(id).copied();
+    let count = |id: &str| matches.get_one::<usize>(id).copied();
+    let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
+    SelftestFlags {
+        upstream: text("upstream"),
+        seconds: number("seconds"),
+        operations: number("operations"),
+        seed: number("seed"),
+        clients: count("clients"),
+        instances: count("instances"),
+        faults: text("faults"),
+        mode: text("mode"),
+        bound: number("bound"),
+        violations: number("violations"),
+        json: path("json"),
+        redis_server: path(REDIS_SERVER),
+        allow_destructive: matches.get_flag("allow-destructive"),
+    }
+}
+
 /// What was typed is not quoted: it may be `user:password@host`.
 fn not_a_url(command: &mut Command, text: &str) -> clap::Error {
     let commands: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
@@ -127,6 +153,39 @@ fn command() -> Command {
         .subcommand(with_settings(Command::new("serve").about(serve)))
         .subcommand(with_flags(Command::new("check").about(check)))
         .subcommand(sandbox_command())
+        .subcommand(selftest_command())
+        .subcommand(bench::command())
+}
+
+fn selftest_command() -> Command {
+    let about = "Look for stale answers: clients, foreign writers and faults against instances of this nearhit, every reply checked";
+    let arg = |id: &'static str, value: &'static str, help: String| Arg::new(id).long(id).value_name(value).help(help);
+    let number = |id: &'static str, help: String| arg(id, "NUMBER", help).value_parser(value_parser!(u64));
+    let count = |id: &'static str, help: String| arg(id, "NUMBER", help).value_parser(value_parser!(usize));
+    let path = |id: &'static str, help: &str| arg(id, "PATH", help.to_owned()).value_parser(value_parser!(PathBuf));
+    let upstream =
+        "A server to share, redis://…; keys begin with __nearhit_selftest: and are removed [default: one of its own]";
+    Command::new("selftest")
+        .about(about)
+        .arg(arg("upstream", "URL", upstream.to_owned()))
+        .arg(number("seconds", format!("How long clients work [default: {}]", selftest::SECONDS)))
+        .arg(number("operations", "Stop after so many checked operations; fewer are a failure".to_owned()))
+        .arg(number("seed", "Begins all random choices [default: another one each time]".to_owned()))
+        .arg(count("clients", format!("Clients of nearhit [default: {}]", selftest::CLIENTS)))
+        .arg(count("instances", format!("Instances of nearhit [default: {}]", selftest::INSTANCES)))
+        .arg(arg("faults", "LIST", "all, none, or names with commas between them [default: all]".to_owned()))
+        .arg(arg("mode", "MODE", "invalidation.mode of the instances [default: theirs]".to_owned()))
+        .arg(number("bound", format!("Staleness that is a violation, in milliseconds [default: {}]", selftest::BOUND)))
+        .arg(number("violations", format!("Violations that end the run [default: {}]", selftest::VIOLATIONS)))
+        .arg(path("json", "Also write the report there"))
+        .arg(path(REDIS_SERVER, "The server to start [default: $REDIS_SERVER, else redis-server, else valkey-server]"))
+        .arg(
+            Arg::new("allow-destructive")
+                .long("allow-destructive")
+                .action(ArgAction::SetTrue)
+                .help("Also make faults at --upstream that others feel: FLUSHDB, CLIENT KILL, CONFIG SET, DEBUG SLEEP"),
+        )
+        .after_help("Exit codes: 0 nothing was violated, 1 something was, 2 wrong usage, no run, or a run that tested too little.")
 }
 
 fn sandbox_command() -> Command {
@@ -308,7 +367,7 @@ mod tests {
     #[test]
     fn unknown_settings_are_kept_to_be_reported_with_all_others() {
         let expected = flags(&[
-            ("cache.enabled", "false"),
+            ("cache.mode", "off"),
             ("no.such", "1"),
             ("none.at-all", ""),
             ("x.y", "z"),
@@ -317,7 +376,7 @@ mod tests {
             file: None,
             flags: expected,
         };
-        let line = "--no.such 1 --none.at-all --cache.enabled false --x.y=z";
+        let line = "--no.such 1 --none.at-all --cache.mode off --x.y=z";
         assert_eq!(parsed(line), Invocation::Serve(settings));
     }
 
@@ -357,7 +416,7 @@ mod tests {
         assert!(refused("-c f check").1.contains("nearhit check ..."));
         assert!(!refused("me:s3cret@db").1.contains("s3cret"));
         assert_eq!(refused("redis://a --upstream redis://b").0, ErrorKind::ArgumentConflict);
-        assert_eq!(refused("--cache.enabled").0, ErrorKind::InvalidValue);
+        assert_eq!(refused("--cache.mode").0, ErrorKind::InvalidValue);
         assert_eq!(refused("--bogus").0, ErrorKind::UnknownArgument);
     }
 

@@ -9,6 +9,9 @@ use nearhit::error::{Error, Kind, Side};
 pub(super) const FAILURE: u8 = 1;
 /// The command line could not be understood; clap's own code.
 pub(super) const USAGE: u8 = 2;
+/// There is no such mutant (`EX_USAGE`).
+#[cfg(feature = "mutants")]
+pub(super) const MUTANT: u8 = 64;
 /// An address could not be bound (`EX_CANTCREAT`).
 pub(super) const CANNOT_BIND: u8 = 73;
 /// A setting is wrong (`EX_CONFIG`); service managers need not try again.

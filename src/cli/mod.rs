@@ -1,11 +1,16 @@
 //! The command line: which command was asked for, and with which exit code it ends.
 
 mod args;
+mod bench;
 mod check;
 mod exit;
+mod files;
 mod logging;
 mod sandbox;
+mod selftest;
 mod serve;
+mod signals;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +27,10 @@ enum Invocation {
     Check(Settings),
     /// `nearhit sandbox`.
     Sandbox(sandbox::SandboxFlags),
+    /// `nearhit selftest`.
+    Selftest(selftest::SelftestFlags),
+    /// `nearhit bench`.
+    Bench(bench::BenchFlags),
 }
 
 /// Where this invocation takes its settings from, beside the environment.
@@ -46,10 +55,17 @@ impl Settings {
 
 /// Runs nearhit with these arguments, the program's own name first.
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
+    #[cfg(feature = "mutants")]
+    if let Err(why) = nearhit::mutants::check_environment() {
+        eprintln!("nearhit: {why}");
+        return ExitCode::from(exit::MUTANT);
+    }
     match args::parse(args) {
         Ok(Invocation::Serve(settings)) => serve::run(&settings),
         Ok(Invocation::Check(settings)) => check::run(&settings),
         Ok(Invocation::Sandbox(flags)) => sandbox::run(flags),
+        Ok(Invocation::Selftest(flags)) => selftest::run(flags),
+        Ok(Invocation::Bench(flags)) => bench::run(flags),
         Err(error) => {
             // Help and version come here too, with exit code 0. A closed pipe is no reason to fail.
             drop(error.print());

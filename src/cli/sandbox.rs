@@ -12,9 +12,9 @@
 
 mod guide;
 mod servers;
-mod watchdog;
 
 use super::exit;
+use super::signals::Signals;
 use nearhit::error::{Error, Kind};
 use servers::Servers;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Where the proxy listens, unless told otherwise.
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6380);
@@ -68,9 +67,9 @@ fn address(flag: &str, typed: Option<String>, default: SocketAddr) -> Result<Soc
 
 /// Why the sandbox ended other than by a signal: what to print, and the exit status from `sysexits.h`.
 #[derive(Debug)]
-struct Failure {
+pub(super) struct Failure {
     status: u8,
-    message: String,
+    pub(super) message: String,
 }
 
 /// `EX_UNAVAILABLE`: no Redis server on this machine.
@@ -198,7 +197,7 @@ fn must_be_free(addr: SocketAddr) -> Result<(), Failure> {
 }
 
 /// The named server, or the first of the usual ones that runs.
-fn find_server(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+pub(super) fn find_server(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
     let named = named.or_else(|| {
         std::env::var_os("REDIS_SERVER")
             .filter(|name| !name.is_empty())
@@ -223,31 +222,6 @@ fn runs(program: &Path) -> bool {
         .stdin(std::process::Stdio::null())
         .output();
     output.is_ok_and(|output| output.status.success())
-}
-
-/// The signals that end the sandbox: Ctrl-C, a stop from outside, a closed terminal.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

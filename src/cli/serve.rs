@@ -9,11 +9,11 @@ use std::io;
 use std::process::ExitCode;
 
 use nearhit::Proxy;
-use nearhit::config::{Config, InvalidationMode};
+use nearhit::config::{CacheMode, Config, InvalidationMode};
 use nearhit::error::{Error, Kind, Side};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Settings, exit, logging};
+use super::{Settings, exit, files, logging};
 
 /// Runs the command.
 pub(super) fn run(settings: &Settings) -> ExitCode {
@@ -25,6 +25,7 @@ pub(super) fn run(settings: &Settings) -> ExitCode {
         }
     };
     logging::init(&config.log);
+    files::make_room(&config);
     // Only signals are waited for here: the proxy's workers bring their own threads and runtimes.
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -109,14 +110,15 @@ fn announce(config: &Config, proxy: &Proxy) {
 }
 
 fn cache_mode(config: &Config) -> String {
-    let mode = match config.invalidation.mode {
-        InvalidationMode::Auto => InvalidationMode::Tracking,
-        mode => mode,
-    };
-    if !config.cache.enabled || mode == InvalidationMode::Off {
+    let mode = config.invalidation.mode;
+    if config.cache.mode == CacheMode::Off || mode == InvalidationMode::Off {
         return "off".to_owned();
     }
-    format!("{}, {mode}", config.cache.max_memory)
+    let shadow = match config.cache.mode {
+        CacheMode::Shadow => ", shadow only",
+        _ => "",
+    };
+    format!("{}, {mode}{shadow}", config.cache.max_memory)
 }
 
 #[cfg(test)]
@@ -126,11 +128,13 @@ mod tests {
     #[test]
     fn the_banner_says_whether_anything_is_cached() {
         let mut config = Config::default();
-        assert_eq!(cache_mode(&config), "256mb, tracking");
+        assert_eq!(cache_mode(&config), "256mb, auto");
         config.invalidation.mode = InvalidationMode::Off;
         assert_eq!(cache_mode(&config), "off");
         config = Config::default();
-        config.cache.enabled = false;
+        config.cache.mode = CacheMode::Shadow;
+        assert_eq!(cache_mode(&config), "256mb, auto, shadow only");
+        config.cache.mode = CacheMode::Off;
         assert_eq!(cache_mode(&config), "off");
     }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::flight::Query;
 use super::lookup::{Sight, Verdict};
 use super::near_cache::NearCache;
+use super::recent::Event;
+use super::settle::Rejected;
+use super::stream::Origin;
 use crate::cache::{Entry, Terms};
 use crate::metrics::Bypass;
 use crate::time::Instant;
@@ -37,6 +40,8 @@ pub struct EntryReport {
     pub command: u16,
     /// The database.
     pub db: u32,
+    /// Number of the origin it comes from ([`Origin::number`]).
+    pub origin: u16,
     /// Length of the RESP3 reply in bytes.
     pub reply_bytes: usize,
     /// Bytes of memory it is accounted for.
@@ -47,8 +52,140 @@ pub struct EntryReport {
     pub left: Duration,
     /// The key does not exist.
     pub negative: bool,
-    /// `serve`, `unproved` (the lease lapsed) or `dead`.
+    /// `serve`, `unproved` (nothing proves lately that it is true) or `dead`.
     pub state: &'static str,
+    /// The same, one by one.
+    pub conditions: Conditions,
+}
+
+/// What must hold for an entry to be served. It is served when all of it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// The tracked connection is up.
+    pub live: bool,
+    /// It is the one the entry was filled over.
+    pub epoch: bool,
+    /// Nothing was flushed since the fetch began.
+    pub flush: bool,
+    /// Its time is not over.
+    pub deadline: bool,
+    /// It is known what the user may do.
+    pub rights: bool,
+    /// The newest answered request was sent within the staleness bound.
+    pub lease: bool,
+    /// Nobody was told something newer about the key than the stream has proved.
+    pub seen_at: bool,
+    /// The session has seen nothing newer than the stream has proved.
+    pub must_see: bool,
+    /// Since that request was sent, or the entry's own fetch where nothing else proves anything; `None`: none was answered
+    /// yet.
+    pub proof_age: Option<Duration>,
+}
+
+impl Conditions {
+    /// Of an entry whose origin is gone.
+    const NONE: Self = Self {
+        live: false,
+        epoch: false,
+        flush: false,
+        deadline: false,
+        rights: false,
+        lease: false,
+        seen_at: false,
+        must_see: false,
+        proof_age: None,
+    };
+
+    /// Each by its name, in the order in which they are judged.
+    pub fn by_name(&self) -> [(&'static str, bool); 8] {
+        [
+            ("live", self.live),
+            ("epoch", self.epoch),
+            ("flush", self.flush),
+            ("deadline", self.deadline),
+            ("rights", self.rights),
+            ("lease", self.lease),
+            ("seen_at", self.seen_at),
+            ("must_see", self.must_see),
+        ]
+    }
+}
+
+/// Why the entries of a name were dropped, or its fetches forbidden to store their replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// The server said that the key changed.
+    Push,
+    /// A write of a client of this nearhit.
+    Write,
+    /// An operator.
+    Admin,
+    /// The application channel.
+    Application,
+}
+
+impl Dropped {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Write => "own write",
+            Self::Admin => "admin",
+            Self::Application => "application",
+        }
+    }
+}
+
+impl Event for Dropped {
+    const ALL: &'static [Self] = &[Self::Push, Self::Write, Self::Admin, Self::Application];
+
+    fn place(self) -> u64 {
+        self as u64
+    }
+}
+
+/// Why all entries were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// The server said that everything changed.
+    NullPush,
+    /// A command passed through that changes keys without naming them.
+    Command,
+    /// The tracked connection was given up.
+    TrackingLost,
+    /// An application said that everything changed.
+    Application,
+}
+
+impl Flushed {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NullPush => "null push",
+            Self::Command => "command",
+            Self::TrackingLost => "tracking lost",
+            Self::Application => "application",
+        }
+    }
+}
+
+impl Event for Flushed {
+    const ALL: &'static [Self] = &[Self::NullPush, Self::Command, Self::TrackingLost, Self::Application];
+
+    fn place(self) -> u64 {
+        self as u64
+    }
+}
+
+/// What is remembered about a name, each with how long ago it was, to about a third of the staleness bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Why something of this name was dropped last.
+    pub dropped: Option<(Dropped, Duration)>,
+    /// Why a reply about it was not kept last.
+    pub rejected: Option<(Rejected, Duration)>,
+    /// Why everything was dropped last, of all users or of one.
+    pub flushed: Option<(Flushed, Duration)>,
 }
 
 impl<W> NearCache<W> {
@@ -66,29 +203,44 @@ impl<W> NearCache<W> {
         totals
     }
 
+    /// What is remembered about `key`: the last few thousand names to which something happened.
+    pub fn past(&self, key: &[u8], now: Instant) -> Past {
+        let hash = self.hash(key);
+        Past {
+            dropped: self.drops.recall(hash, now),
+            rejected: self.rejections.recall(hash, now),
+            flushed: self.flushes.recall(0, now),
+        }
+    }
+
     /// Everything about `key`; `None` when there is nothing.
     pub fn report(&self, key: &[u8], now: Instant) -> Option<KeyReport> {
-        let sight = self.sight(now);
+        self.report_for(key, Instant::ZERO, now)
+    }
+
+    /// The same for a session that has seen what `must_see` says.
+    pub fn report_for(&self, key: &[u8], must_see: Instant, now: Instant) -> Option<KeyReport> {
+        let sights = self.sights(now);
         let hash = self.hash(key);
         let shard = self.lock(hash);
         let slot = shard.slot(shard.find(hash, key)?)?;
         let entries = slot
             .entries()
             .iter()
-            .map(|entry| self.describe(entry, slot.state.seen_at, &sight));
+            .map(|entry| self.describe(entry, slot.state.seen_at(), sights.of(entry.origin()), must_see, now));
         Some(KeyReport {
             entries: entries.collect(),
-            flights: slot.state.flights.len(),
+            flights: slot.state.flights().len(),
         })
     }
 
-    /// The entry that would answer `query`, whoever asks; `None` when there is none.
-    pub fn entry_report(&self, query: &Query<'_>, now: Instant) -> Option<EntryReport> {
-        let sight = self.sight(now);
+    /// The entry that would answer `query` of a session that has seen what `must_see` says; `None` when there is none.
+    pub fn entry_report(&self, query: &Query<'_>, must_see: Instant, now: Instant) -> Option<EntryReport> {
+        let sights = self.sights(now);
         let shard = self.lock(query.hash);
         let slot = shard.slot(shard.find(query.hash, query.key)?)?;
         let entry = slot.entry(&query.id)?;
-        Some(self.describe(entry, slot.state.seen_at, &sight))
+        Some(self.describe(entry, slot.state.seen_at(), sights.of(entry.origin()), must_see, now))
     }
 
     /// What the policies say about `key`.
@@ -96,35 +248,68 @@ impl<W> NearCache<W> {
         self.policies.terms(key)
     }
 
-    /// Whether a read of `key` would be fetched for the cache now. Unlike a lookup this is not noted, so asking does not
+    /// Whether a read of `key` would be fetched from `origin` for the cache now. Unlike a lookup this is not noted, so asking does not
     /// make a key a candidate.
     ///
     /// # Errors
     /// Why it would not.
-    pub fn would_admit(&self, key: &[u8], command: u16, now: Instant) -> Result<(), Bypass> {
+    pub fn would_admit(&self, origin: &Origin, key: &[u8], command: u16, now: Instant) -> Result<(), Bypass> {
         let hash = self.hash(key);
-        self.may_store(hash, key, command, &self.sight(now))?;
+        self.may_store(hash, key, command, &self.sight(origin, now))?;
         if self.limits.admit_always || self.recent.knows(hash, now) {
             return Ok(());
         }
         Err(Bypass::Cold)
     }
 
-    fn describe(&self, entry: &Entry, seen_at: Instant, sight: &Sight) -> EntryReport {
-        let now = sight.now();
+    fn describe(
+        &self,
+        entry: &Entry,
+        seen_at: Instant,
+        sight: Option<&Sight>,
+        must_see: Instant,
+        now: Instant,
+    ) -> EntryReport {
+        let verdict = sight.map(|sight| self.judge(entry, seen_at, sight, must_see));
+        let conditions = sight.map(|sight| self.conditions(entry, seen_at, sight, must_see));
         EntryReport {
             command: entry.command(),
             db: entry.db(),
+            origin: entry.origin(),
             reply_bytes: entry.reply_len(),
             weight: entry.weight(),
             age: now.since(entry.fetched_at),
-            left: entry.deadline.since(now),
+            left: entry.deadline().since(now),
             negative: entry.negative,
-            state: match self.judge(entry, seen_at, sight, Instant::ZERO) {
-                Verdict::Serve => "serve",
-                Verdict::Unproved => "unproved",
-                Verdict::Dead(_) => "dead",
+            state: match verdict {
+                Some(Verdict::Serve) => "serve",
+                Some(Verdict::Unproved) => "unproved",
+                Some(Verdict::Dead(_)) | None => "dead",
             },
+            conditions: conditions.unwrap_or(Conditions::NONE),
+        }
+    }
+
+    /// What [`NearCache::judge`] looks at, one by one.
+    fn conditions(&self, entry: &Entry, seen_at: Instant, sight: &Sight, must_see: Instant) -> Conditions {
+        let (stamp, now) = (sight.stream.stamp(), sight.now());
+        let fresh = match sight.rights {
+            _ if sight.by_age => entry.fetched_at,
+            true => sight.fresh,
+            false => sight.stream.fresh(),
+        };
+        let proof_age = (fresh > Instant::ZERO).then(|| now.since(fresh));
+        Conditions {
+            live: sight.stream.is_live(),
+            epoch: entry.stamp().epoch == stamp.epoch,
+            flush: entry.stamp().flush == stamp.flush,
+            deadline: now < entry.deadline(),
+            rights: sight.rights,
+            // By age alone an entry may be served until its time is over.
+            lease: sight.by_age || proof_age.is_some_and(|age| age <= self.limits.max_staleness),
+            seen_at: fresh >= seen_at,
+            must_see: fresh >= must_see,
+            proof_age,
         }
     }
 

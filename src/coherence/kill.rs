@@ -1,15 +1,17 @@
 //! What takes entries away: kills by name, flushes, and the sweep that gives dead memory back.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::flight::serial;
+use super::inspect::{Dropped, Flushed};
 use super::lookup::{Death, Verdict};
 use super::near_cache::{NearCache, Tally};
 use crate::cache::{Entry, Shard, SlotId};
+use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
 
-use super::flight::Record;
+use super::flight::State;
 
 /// A command that changes keys without saying which (SWAPDB, FLUSHALL, …) is on its way. Everything was dropped when it
 /// began, nothing is stored while it is held, and everything is dropped again when it is let go, which must be before the
@@ -22,7 +24,7 @@ pub struct Flushing<W>(Arc<NearCache<W>>);
 
 impl<W> Drop for Flushing<W> {
     fn drop(&mut self) {
-        self.0.origin.flush();
+        self.0.flush_all();
         self.0.flushing.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -39,12 +41,12 @@ impl<W> NearCache<W> {
     /// Drops everything cached for every name with this hash, in all databases and for all commands, and revokes the
     /// leases of its fetches. Called before a write is forwarded and again before it is acknowledged.
     pub fn kill(&self, hash: u64) {
-        self.kill_slots(hash);
+        self.kill_slots(hash, Dropped::Write);
     }
 
     /// An invalidation from the server named `key`.
     pub fn invalidate(&self, key: &[u8]) {
-        let effect = self.kill_slots(self.hash(key));
+        let effect = self.kill_slots(self.hash(key), Dropped::Push);
         Tally::add(&self.tally.invalidated_keys, 1);
         match effect {
             Effect::Removed => Tally::add(&self.tally.invalidated_removed, 1),
@@ -61,9 +63,10 @@ impl<W> NearCache<W> {
         let mut waiting = false;
         for id in slots_of(&shard, hash) {
             waiting |= shard.slot(id).is_some_and(|slot| !slot.entries().is_empty());
-            if let Some(record) = shard.state_mut(id) {
+            shard.with_state(id, |state| {
+                let record = state.begin();
                 record.seen_at = record.seen_at.max(now);
-            }
+            });
         }
         waiting
     }
@@ -79,22 +82,30 @@ impl<W> NearCache<W> {
     /// A command that changed keys without saying which passed through: everything is dead. For commands that are
     /// forwarded by this very process, [`NearCache::flushing`] is the one to use.
     pub fn flush_by_command(&self) {
-        self.origin.flush();
+        self.flush_all();
+        self.note_flush(Flushed::Command);
         Tally::add(&self.tally.flushed_by_command, 1);
     }
 
-    /// The tracked connection is given up: all its entries and flights are dead.
-    pub fn fence(&self) {
-        self.origin.fence();
-        Tally::add(&self.tally.fences, 1);
+    /// An application said that everything changed, or may have said so while nobody listened.
+    pub fn flush_by_application(&self) {
+        self.flush_all();
+        self.note_flush(Flushed::Application);
+        Tally::add(&self.tally.flushed_by_application, 1);
+    }
+
+    /// An operator wants the entries gone whose key's name `matches`; returns how many there were.
+    pub fn flush_matching(&self, matches: impl FnMut(&[u8]) -> bool) -> usize {
+        Tally::add(&self.tally.flushed_by_admin, 1);
+        self.drop_matching(Dropped::Admin, matches)
     }
 
     /// Drops the entries whose key's name `matches`; returns how many there were.
-    pub fn flush_matching(&self, mut matches: impl FnMut(&[u8]) -> bool) -> usize {
-        Tally::add(&self.tally.flushed_by_admin, 1);
+    pub fn drop_matching(&self, why: Dropped, mut matches: impl FnMut(&[u8]) -> bool) -> usize {
         let mut dropped = 0;
         self.for_each_slot(|shard, id| {
-            if shard.slot(id).is_some_and(|slot| matches(slot.name())) {
+            if let Some(slot) = shard.slot(id).filter(|slot| matches(slot.name())) {
+                self.drops.note(shard.hash_of(slot), why, self.about_now());
                 let entries = kill_slot(shard, id);
                 dropped += entries.len();
                 shard.release(id);
@@ -104,25 +115,36 @@ impl<W> NearCache<W> {
         dropped
     }
 
-    /// Drops the entries of one key, in all databases; returns how many there were.
+    /// An operator wants the entries of one key gone, in all databases; returns how many there were.
     pub fn flush_key(&self, key: &[u8]) -> usize {
+        self.drop_key(Dropped::Admin, key)
+    }
+
+    /// Drops the entries of one key, in all databases; returns how many there were.
+    pub fn drop_key(&self, why: Dropped, key: &[u8]) -> usize {
         let hash = self.hash(key);
         let mut shard = self.lock(hash);
         let Some(id) = shard.find(hash, key) else { return 0 };
         let entries = kill_slot(&mut shard, id);
         shard.release(id);
         drop(shard);
+        self.drops.note(hash, why, self.about_now());
         Tally::add(&self.tally.evicted_flush, entries.len());
         entries.len()
     }
 
     /// Gives back the memory of entries that can never be served again. Call it about once a second.
     pub fn sweep(&self, now: Instant) {
-        let sight = self.sight(now);
+        self.note_time(now);
+        let sights = self.sights(now);
         let mut counts = [0_usize; 3];
         self.for_each_slot(|shard, id| {
             let dead = shard.clear_if(id, |entry| {
-                match self.judge(entry, Instant::ZERO, &sight, Instant::ZERO) {
+                let verdict = match sights.of(entry.origin()) {
+                    Some(sight) => self.judge(entry, Instant::ZERO, sight, Instant::ZERO),
+                    None => Verdict::Dead(Death::TrackingLost),
+                };
+                match verdict {
                     Verdict::Dead(death) => {
                         match death {
                             Death::Expired => counts[0] += 1,
@@ -145,25 +167,39 @@ impl<W> NearCache<W> {
     }
 
     /// Calls `visit` for every slot, a few hundred per lock.
-    pub(super) fn for_each_slot(&self, mut visit: impl FnMut(&mut Shard<Record<W>>, SlotId)) {
-        const SLICE: usize = 256;
+    pub(super) fn for_each_slot(&self, mut visit: impl FnMut(&mut Shard<State<W>>, SlotId)) {
         for index in 0..self.shard_count() {
-            let mut from = 0;
-            loop {
-                let mut shard = self.lock_at(index);
-                let (ids, more) = shard.slice(from, SLICE);
-                for id in ids {
-                    visit(&mut shard, id);
-                }
-                if !more {
-                    break;
-                }
-                from += SLICE;
-            }
+            self.for_each_slot_in(index, 0..usize::MAX, &mut visit);
         }
     }
 
-    fn kill_slots(&self, hash: u64) -> Effect {
+    /// The same for the slots at some places of one shard.
+    pub(super) fn for_each_slot_in(
+        &self,
+        index: usize,
+        places: Range<usize>,
+        mut visit: impl FnMut(&mut Shard<State<W>>, SlotId),
+    ) {
+        const SLICE: usize = 256;
+        let mut from = places.start;
+        while from < places.end {
+            let mut shard = self.lock_at(index);
+            let (ids, more) = shard.slice(from, SLICE.min(places.end - from));
+            for id in ids {
+                visit(&mut shard, id);
+            }
+            if !more {
+                break;
+            }
+            from += SLICE;
+        }
+    }
+
+    pub(super) fn note_flush(&self, why: Flushed) {
+        self.flushes.note(0, why, self.about_now());
+    }
+
+    fn kill_slots(&self, hash: u64, why: Dropped) -> Effect {
         let mut effect = Effect::Absent;
         let mut dropped = Vec::new();
         let mut shard = self.lock(hash);
@@ -181,6 +217,9 @@ impl<W> NearCache<W> {
             }
         }
         drop(shard);
+        if effect != Effect::Absent {
+            self.drops.note(hash, why, self.about_now());
+        }
         Tally::add(&self.tally.evicted_invalidated, dropped.len());
         // `dropped` is freed here, after the lock was let go.
         effect
@@ -188,16 +227,17 @@ impl<W> NearCache<W> {
 }
 
 /// All slots with this hash. Almost always none or one, and then nothing is allocated.
-fn slots_of<W>(shard: &Shard<Record<W>>, hash: u64) -> impl Iterator<Item = SlotId> + use<W> {
+fn slots_of<W>(shard: &Shard<State<W>>, hash: u64) -> impl Iterator<Item = SlotId> + use<W> {
     let mut ids = shard.with_hash(hash);
     let first = ids.next();
     let others: Vec<_> = ids.collect();
     first.into_iter().chain(others)
 }
 
-fn kill_slot<W>(shard: &mut Shard<Record<W>>, id: SlotId) -> Vec<Entry> {
-    if let Some(record) = shard.state_mut(id) {
-        record.generation = serial();
+fn kill_slot<W>(shard: &mut Shard<State<W>>, id: SlotId) -> Vec<Entry> {
+    shard.with_state(id, State::kill);
+    if mutated(Mutant::DbOnlyInval) {
+        return shard.clear_if(id, |entry| entry.db() == 0);
     }
     shard.clear(id)
 }

@@ -1,14 +1,16 @@
 //! The read path: may this entry be served to this session now, and if not, who fetches it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::flight::{Flight, Lease, Query, Record, serial};
+use super::flight::{Flight, Lease, Query, Record, State, serial};
 use super::near_cache::{NearCache, Tally};
-use super::stream::Stream;
+use super::stream::{Origin, Stream};
 use crate::cache::{Entry, Slot};
 use crate::metrics::Bypass;
+use crate::mutants::{Mutant, mutated};
 use crate::resp::Version;
 use crate::time::Instant;
 
@@ -18,15 +20,28 @@ use crate::time::Instant;
 /// flushed is read again by every lookup, because a session must see its own flush at once.
 #[derive(Clone, Debug)]
 pub struct Sight {
-    stream: Arc<Stream>,
-    fresh: Instant,
+    pub(super) stream: Arc<Stream>,
+    pub(super) fresh: Instant,
+    /// The stream proves nothing: an entry proves as much as its own age does.
+    pub(super) by_age: bool,
     now: Instant,
+    /// It is known what users may do.
+    pub(super) rights: bool,
 }
 
 impl Sight {
     /// When it was taken.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// Everything written before this moment has been invalidated here, as far as the stream has proved.
+    pub fn fresh(&self) -> Instant {
+        self.fresh
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
     }
 }
 
@@ -39,12 +54,14 @@ pub enum Lookup {
         negative: bool,
         /// A reply too large to copy.
         shared: Option<Bytes>,
+        /// Which entry it was; no two have the same number.
+        serial: u64,
+        /// When the fetch of the entry was handed to the socket.
+        fetched_at: Instant,
     },
-    /// Another session's fetch of this read has its reply (RESP3 bytes) already.
-    Value(Bytes),
-    /// The waiter was added to another session's fetch.
+    /// The waiter, if there is one, was added to another session's fetch.
     Wait,
-    /// The waiter leads a new fetch: it must be handed to the tracked connection.
+    /// The waiter, if there is one, leads a new fetch: it must be handed to the tracked connection.
     Lead(Lease),
     /// Ask the server over the session's own connection.
     Bypass(Bypass),
@@ -67,16 +84,25 @@ pub(super) enum Death {
     TrackingLost,
 }
 
-/// Replies up to this many bytes are copied into the output under the lock; larger ones are shared. A copy of 16 KiB
-/// takes about as long as the two atomic operations and the cache misses of sharing. Chosen, not measured.
-const COPY_LIMIT: usize = 16 * 1024;
-
 impl<W> NearCache<W> {
-    /// What a group of lookups starts from. `now` must have been read after the requests were.
-    pub fn sight(&self, now: Instant) -> Sight {
-        let stream = self.origin.stream();
-        let fresh = stream.fresh();
-        Sight { stream, fresh, now }
+    /// What a group of lookups in one origin's partition starts from. `now` must have been read after the requests were.
+    pub fn sight(&self, origin: &Origin, now: Instant) -> Sight {
+        let stream = origin.stream();
+        let rights = now.as_nanos() < self.rights_until.load(Ordering::Acquire);
+        let by_age = stream.is_live() && stream.reach().by_age;
+        let fresh = match (rights, by_age) {
+            // It is as if nothing had ever been proved.
+            (false, _) => Instant::ZERO,
+            (true, true) => now,
+            (true, false) => stream.fresh(),
+        };
+        Sight {
+            stream,
+            fresh,
+            by_age,
+            now,
+            rights,
+        }
     }
 
     /// Answers `query` from memory, or says who will answer it.
@@ -92,6 +118,30 @@ impl<W> NearCache<W> {
         version: Version,
         out: &mut Vec<u8>,
     ) -> (Lookup, bool) {
+        self.look(query, sight, must_see, Some(waiter), version, out)
+    }
+
+    /// Does what [`NearCache::lookup`] does, for somebody whom the server answers all the same: nobody waits.
+    pub fn shadow(
+        &self,
+        query: &Query<'_>,
+        sight: &Sight,
+        must_see: Instant,
+        version: Version,
+        out: &mut Vec<u8>,
+    ) -> (Lookup, bool) {
+        self.look(query, sight, must_see, None, version, out)
+    }
+
+    fn look(
+        &self,
+        query: &Query<'_>,
+        sight: &Sight,
+        must_see: Instant,
+        waiter: Option<W>,
+        version: Version,
+        out: &mut Vec<u8>,
+    ) -> (Lookup, bool) {
         let mut shard = self.lock(query.hash);
         let found = shard.find(query.hash, query.key);
         let mut unproved = false;
@@ -100,29 +150,36 @@ impl<W> NearCache<W> {
         {
             match self.judge_slot(slot, query, sight, must_see) {
                 Some((Verdict::Serve, entry)) => {
-                    let (shared, negative) = (serve(entry, version, out), entry.negative);
+                    entry.note_hit();
+                    let hit = Lookup::Hit {
+                        negative: entry.negative,
+                        shared: serve(entry, version, out),
+                        serial: entry.serial,
+                        fetched_at: entry.fetched_at,
+                    };
                     shard.touch(id);
-                    return (Lookup::Hit { negative, shared }, false);
+                    return (hit, false);
                 }
                 Some((Verdict::Dead(death), _)) => {
                     let dead = shard.clear_if(id, |entry| entry.is(&query.id));
                     self.count_death(death, dead.len());
                     // It is freed here, under the lock, but it is one entry and rare.
                 }
-                Some((Verdict::Unproved, _)) => unproved = true,
+                Some((Verdict::Unproved, _)) => {
+                    unproved = true;
+                    self.count_unproved(sight);
+                }
                 None => {}
             }
         }
+        let record = found.and_then(|id| shard.slot(id)?.state.record());
         if let Some(id) = found
-            && let Some(record) = shard.state_mut(id)
-            && let Some(joined) = self.join(record, query, sight, must_see)
+            && let Some(joined) = record.and_then(|record| self.join(record, query, sight, must_see))
         {
             return match joined {
-                Join::Value(value) => (Lookup::Value(value), unproved),
                 Join::Wait(flight) => {
-                    if let Some(flight) = record.flights.get_mut(flight) {
-                        flight.waiters.push(waiter);
-                    }
+                    let joiner = waiter.map(|waiter| (waiter, sight.now));
+                    shard.with_state(id, |state| state.join(flight, joiner));
                     (Lookup::Wait, unproved)
                 }
                 Join::TooOld => (Lookup::Bypass(Bypass::FlightStale), unproved),
@@ -134,7 +191,7 @@ impl<W> NearCache<W> {
             }
             return (Lookup::Bypass(why), unproved);
         }
-        let lease = lead(&mut shard, query, sight, Some(waiter));
+        let lease = lead(&mut shard, query, sight, waiter);
         drop(shard);
         // The flight's slot takes memory, too. When nothing is left to evict, the flights end soon.
         self.make_room(0);
@@ -154,12 +211,17 @@ impl<W> NearCache<W> {
         version: Version,
         out: &mut Vec<u8>,
     ) -> Option<u64> {
-        let mut shard = self.lock(query.hash);
+        if sight.by_age {
+            // Entries of different ages were not current together.
+            return None;
+        }
+        let shard = self.lock(query.hash);
         let id = shard.find(query.hash, query.key)?;
         let slot = shard.slot(id)?;
         let (Verdict::Serve, entry) = self.judge_slot(slot, query, sight, must_see)? else {
             return None;
         };
+        entry.note_hit();
         let serial = entry.serial;
         out.extend_from_slice(entry.reply(version));
         shard.touch(id);
@@ -169,12 +231,25 @@ impl<W> NearCache<W> {
     /// Whether the entry that [`NearCache::peek`] saw is still there and still servable: the second look of a multi-key
     /// read. When it holds for all keys, all values were current together at the moment between the two looks.
     pub fn is_unchanged(&self, query: &Query<'_>, sight: &Sight, must_see: Instant, serial: u64) -> bool {
+        if mutated(Mutant::MgetSingleCollect) {
+            return true;
+        }
         let shard = self.lock(query.hash);
         shard
             .find(query.hash, query.key)
             .and_then(|id| shard.slot(id))
             .and_then(|slot| self.judge_slot(slot, query, sight, must_see))
             .is_some_and(|(verdict, entry)| verdict == Verdict::Serve && entry.serial == serial)
+    }
+
+    /// Whether the entry with this number of a name with this hash is still there, and nothing but a proof of life is
+    /// missing for it to be served: it was not invalidated, flushed, or given up with its connection.
+    pub fn holds(&self, hash: u64, serial: u64, sight: &Sight) -> bool {
+        let shard = self.lock(hash);
+        let mut slots = shard.with_hash(hash).filter_map(|id| shard.slot(id));
+        slots
+            .find_map(|slot| slot.entries().iter().find(|entry| entry.serial == serial))
+            .is_some_and(|entry| !matches!(self.judge(entry, Instant::ZERO, sight, Instant::ZERO), Verdict::Dead(_)))
     }
 
     /// Starts a fetch of `query` that nobody waits for, if the key is admitted, not cached and not being fetched.
@@ -185,11 +260,10 @@ impl<W> NearCache<W> {
                 self.judge_slot(slot, query, sight, must_see),
                 Some((Verdict::Serve | Verdict::Unproved, _))
             );
-            let fetching = slot
-                .state
-                .flights
-                .iter()
-                .any(|flight| flight.is(&query.id) && flight.generation == slot.state.generation);
+            let fetching = slot.state.record().is_some_and(|record| {
+                let alive = |flight: &Flight<W>| flight.is(&query.id) && flight.generation == record.generation;
+                record.flights.iter().any(alive)
+            });
             if held || fetching {
                 return None;
             }
@@ -204,23 +278,41 @@ impl<W> NearCache<W> {
     pub(super) fn judge(&self, entry: &Entry, seen_at: Instant, sight: &Sight, must_see: Instant) -> Verdict {
         let stamp = sight.stream.stamp();
         // Filled after this sight's connection was given up: of no use to the sight, but others may be served.
-        if entry.stamp.epoch > stamp.epoch {
+        if entry.stamp().epoch > stamp.epoch {
             return Verdict::Unproved;
         }
-        if entry.stamp.epoch < stamp.epoch {
+        if entry.stamp().epoch < stamp.epoch && !mutated(Mutant::EpochAtLeast) {
             return Verdict::Dead(Death::TrackingLost);
         }
-        if entry.stamp.flush != stamp.flush {
+        if entry.stamp().flush != stamp.flush {
             return Verdict::Dead(Death::Flushed);
         }
-        if sight.now >= entry.deadline {
+        if sight.now >= entry.deadline() {
             return Verdict::Dead(Death::Expired);
         }
+        let as_of = if sight.by_age { entry.fetched_at } else { sight.fresh };
+        // Zero is no proof, however long this process has run.
         let proved = sight.stream.is_live()
-            && sight.now.since(sight.fresh) <= self.limits.max_staleness
-            && sight.fresh >= seen_at
-            && sight.fresh >= must_see;
+            && sight.fresh > Instant::ZERO
+            && (sight.now.since(sight.fresh) <= self.limits.max_staleness || mutated(Mutant::NoLease))
+            && as_of >= seen_at
+            && as_of >= must_see;
         if proved { Verdict::Serve } else { Verdict::Unproved }
+    }
+
+    fn count_unproved(&self, sight: &Sight) {
+        let counter = if self.has_lapsed(sight) {
+            &self.tally.lapsed
+        } else {
+            &self.tally.outdated
+        };
+        Tally::add(counter, 1);
+    }
+
+    fn has_lapsed(&self, sight: &Sight) -> bool {
+        !sight.stream.is_live()
+            || sight.fresh == Instant::ZERO
+            || sight.now.since(sight.fresh) > self.limits.max_staleness
     }
 
     pub(super) fn count_death(&self, death: Death, entries: usize) {
@@ -234,32 +326,30 @@ impl<W> NearCache<W> {
 
     fn judge_slot<'s>(
         &self,
-        slot: &'s Slot<Record<W>>,
+        slot: &'s Slot<State<W>>,
         query: &Query<'_>,
         sight: &Sight,
         must_see: Instant,
     ) -> Option<(Verdict, &'s Entry)> {
         let entry = slot.entry(&query.id)?;
-        Some((self.judge(entry, slot.state.seen_at, sight, must_see), entry))
+        Some((self.judge(entry, slot.state.seen_at(), sight, must_see), entry))
     }
 
     /// Looks for a fetch of the same read that is alive. An old one could miss a foreign write older than the bound.
     fn join(&self, record: &Record<W>, query: &Query<'_>, sight: &Sight, must_see: Instant) -> Option<Join> {
         let stamp = sight.stream.stamp();
         let alive = |flight: &Flight<W>| {
-            flight.is(&query.id) && flight.generation == record.generation && flight.stamp == stamp
+            let alive = flight.generation == record.generation && flight.stamp == stamp;
+            flight.is(&query.id) && (alive || mutated(Mutant::JoinDead))
         };
         let index = record.flights.iter().position(alive)?;
         let flight = record.flights.get(index)?;
+        let oldest = self.limits.max_staleness.min(sight.stream.reach().longest);
         let shareable = sight.stream.is_live()
-            && sight.now.since(flight.sent_at) <= self.limits.max_staleness
+            && (sight.now.since(flight.sent_at) <= oldest || mutated(Mutant::JoinOld))
             && flight.sent_at >= record.seen_at
             && flight.sent_at >= must_see;
-        Some(match (&flight.value, shareable) {
-            (_, false) => Join::TooOld,
-            (Some(value), true) => Join::Value(value.clone()),
-            (None, true) => Join::Wait(index),
-        })
+        Some(if shareable { Join::Wait(index) } else { Join::TooOld })
     }
 
     pub(super) fn admit(&self, query: &Query<'_>, sight: &Sight) -> Result<(), Bypass> {
@@ -275,6 +365,9 @@ impl<W> NearCache<W> {
         if !sight.stream.is_live() {
             return Err(Bypass::NotLive);
         }
+        if !sight.stream.reach().covers(key) {
+            return Err(Bypass::NotCovered);
+        }
         if !self.policies.terms(key).allows(command) {
             return Err(Bypass::Policy);
         }
@@ -286,40 +379,38 @@ impl<W> NearCache<W> {
 }
 
 enum Join {
-    Value(Bytes),
     Wait(usize),
     TooOld,
 }
 
 fn serve(entry: &Entry, version: Version, out: &mut Vec<u8>) -> Option<Bytes> {
-    let reply = entry.reply(version);
-    if reply.len() > COPY_LIMIT {
-        return Some(reply.clone());
+    let shared = entry.shared(version);
+    if shared.is_none() {
+        out.extend_from_slice(entry.reply(version));
     }
-    out.extend_from_slice(reply);
-    None
+    shared
 }
 
 fn lead<W>(
-    shard: &mut crate::cache::Shard<Record<W>>,
+    shard: &mut crate::cache::Shard<State<W>>,
     query: &Query<'_>,
     sight: &Sight,
     waiter: Option<W>,
 ) -> Option<Lease> {
     let id = shard.find_or_create(query.hash, query.key)?;
-    let record = shard.state_mut(id)?;
     let flight = Flight {
         serial: serial(),
         origin: query.id.origin,
         command: query.id.command,
         db: query.id.db,
         rest: query.id.rest.into(),
-        generation: record.generation,
+        generation: 0,
         sent_at: sight.now,
         // Captured under the shard's lock: a flush after this makes the flight's reply unstorable.
         stamp: sight.stream.stamp(),
-        value: None,
-        waiters: waiter.into_iter().collect(),
+        leader: waiter,
+        joiners: Vec::new(),
+        as_read: None,
     };
     let lease = Lease {
         hash: query.hash,
@@ -332,9 +423,16 @@ fn lead<W>(
         shape: query.shape,
         hash_fields: query.hash_fields,
         stamp: flight.stamp,
+        stream: Arc::clone(&sight.stream),
     };
-    // As for entries: one, not room for four.
-    record.flights.reserve_exact(1);
-    record.flights.push(flight);
+    shard.with_state(id, |state| {
+        let record = state.begin();
+        // One, not room for four.
+        record.flights.reserve_exact(1);
+        record.flights.push(Flight {
+            generation: record.generation,
+            ..flight
+        });
+    })?;
     Some(lease)
 }

@@ -11,27 +11,41 @@
 //! inserted and killed in stream order by that connection's one reader; a name is killed before a write to it is
 //! forwarded and again before the write is acknowledged; a lease bounds staleness by the send time of answered requests.
 
+mod effects;
+mod fence;
+mod fields;
 mod flight;
 mod frames;
 mod inspect;
 mod kill;
 mod lookup;
 mod near_cache;
-mod redirect;
+mod origins;
+mod push;
+mod reach;
+mod recent;
 mod session;
 mod settle;
 mod stream;
+mod subscriber;
+mod sync;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod tracked;
 
+pub use fence::Fence;
+pub use fields::Ttls;
 pub use flight::{Lease, Query};
-pub use inspect::{EntryReport, KeyReport, Totals};
+pub use inspect::{Conditions, Dropped, EntryReport, Flushed, KeyReport, Past, Totals};
 pub use kill::Flushing;
 pub use lookup::{Lookup, Sight};
 pub use near_cache::{Limits, NearCache, Tally};
-pub use redirect::Subscriber;
+pub use origins::MAX_ORIGINS;
+pub use reach::{Asked, Canary, Reach};
 pub use session::{Causality, Keys};
-pub use settle::Rejected;
+pub use settle::{Rejected, Settled};
 pub use stream::{Origin, Stream};
-pub use tracked::{Deliver, Delivery, Fence, Fill, Tracked};
+pub use subscriber::{Dialect, Subscriber};
+pub use touch::{TOUCH_PARTS, Touch, Touches};
+pub use tracked::{Deliver, Delivery, Fill, Tracked};

@@ -1,20 +1,28 @@
 //! The near-cache: shards of slots under one byte bound, and the settings that judge entries.
 
 use std::hash::{BuildHasher, Hasher};
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
-use super::flight::Record;
-use super::stream::Origin;
+use super::flight::State;
+use super::inspect::{Dropped, Flushed};
+use super::origins::Origins;
+use super::recent::{NAMES, Recent};
+use super::settle::Rejected;
+use super::sync::{self, Mutex, MutexGuard};
 use crate::cache::eviction::EvictionKind;
-use crate::cache::{Entry, Policies, RecentKeys, Shard};
+use crate::cache::{Entry, HashName, Policies, RecentKeys, Shard};
+use crate::metrics::{FenceReason, Label};
 use crate::time::Instant;
 
 /// How long a key whose reply did not fit is not fetched for the cache again. Chosen, not measured.
 const TOO_LARGE_WINDOW: Duration = Duration::from_secs(10);
+
+/// The same bound for all replies while nobody can tell when a user's rights change: what the README promises.
+pub(super) const UNWATCHED_TTL: Duration = Duration::from_secs(1);
 
 /// Memory kept free for slots of fetches that begin between two evictions, at most: a few hundred bytes per worker.
 const SPARE: u64 = 64 << 10;
@@ -30,7 +38,7 @@ pub struct Limits {
     pub max_entry_ttl: Duration,
     /// The same bound for replies about keys that do not exist; zero: such replies are not stored.
     pub negative_ttl: Duration,
-    /// The same bound for reads of hashes on servers where single fields expire.
+    /// The same bound for reads of hashes on servers where single fields expire, where it is not known when they do.
     pub hash_ttl: Duration,
     /// The staleness lease: entries are served only while a request younger than this was answered.
     pub max_staleness: Duration,
@@ -38,6 +46,8 @@ pub struct Limits {
     pub admit_always: bool,
     /// How close two reads of a key must be for the second one to be fetched for the cache.
     pub admission_window: Duration,
+    /// Who leaves when memory is short.
+    pub eviction: EvictionKind,
 }
 
 impl Default for Limits {
@@ -51,6 +61,7 @@ impl Default for Limits {
             max_staleness: Duration::from_secs(1),
             admit_always: false,
             admission_window: Duration::from_secs(60),
+            eviction: EvictionKind::Worth,
         }
     }
 }
@@ -88,10 +99,60 @@ pub struct Tally {
     pub null_pushes: AtomicU64,
     /// Flushes by commands that passed through (FLUSHALL, SWAPDB, …).
     pub flushed_by_command: AtomicU64,
+    /// Flushes by an application, on its channel.
+    pub flushed_by_application: AtomicU64,
     /// Flushes by an operator.
     pub flushed_by_admin: AtomicU64,
+    /// Flushes of one user's part because what the user may do may have changed.
+    pub flushed_by_rights: AtomicU64,
+    /// Lookups that found an entry which was not served, because the server had given no sign of life for longer than
+    /// the staleness bound.
+    pub lapsed: AtomicU64,
+    /// The same, because the session or the name had seen something newer than the stream had proved.
+    pub outdated: AtomicU64,
+    /// Keys touched at the server to keep them warm: they were there.
+    pub touches_present: AtomicU64,
+    /// The same: they were not.
+    pub touches_missing: AtomicU64,
+    /// The same: the server refused.
+    pub touches_refused: AtomicU64,
+    /// Keys that were to be touched and were not: too many at once, or the server has not answered the last ones.
+    pub touches_skipped: AtomicU64,
     /// Times the tracked connection was given up.
     pub fences: AtomicU64,
+    /// Of these: for what came over it, or did not, by reason. The others were lost.
+    pub fenced: Counts<FenceReason>,
+}
+
+/// One counter for each value of a label.
+#[derive(Debug)]
+pub struct Counts<L> {
+    counts: Box<[AtomicU64]>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> Default for Counts<L> {
+    fn default() -> Self {
+        Self {
+            counts: L::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            label: PhantomData,
+        }
+    }
+}
+
+impl<L: Label> Counts<L> {
+    pub(super) fn inc(&self, label: L) {
+        if let Some(count) = self.counts.get(label.index()) {
+            Tally::add(count, 1);
+        }
+    }
+
+    /// The count until now.
+    pub fn get(&self, label: L) -> u64 {
+        self.counts
+            .get(label.index())
+            .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
 }
 
 impl Tally {
@@ -100,25 +161,38 @@ impl Tally {
     }
 }
 
-/// Replies by key name, kept true by the invalidation stream of their origin.
+/// Replies by key name, kept true by the invalidation streams of their origins.
 ///
 /// `W` is whoever waits for a fetch; the cache only keeps it and gives it back, so tests use integers.
 pub struct NearCache<W> {
-    shards: Box<[Mutex<Shard<Record<W>>>]>,
-    hasher: foldhash::fast::RandomState,
-    pub(super) origin: Origin,
+    shards: Box<[Mutex<Shard<State<W>>>]>,
+    hasher: foldhash::fast::SeedableRandomState,
+    pub(super) origins: Origins,
     pub(super) limits: Limits,
     pub(super) policies: Policies,
     pub(super) recent: RecentKeys,
     pub(super) too_large: RecentKeys,
     /// The server expires single hash fields. Assumed until it is known better.
     pub(super) hash_fields_expire: AtomicBool,
+    /// It is known to, so it can be asked when.
+    pub(super) knows_field_ttls: AtomicBool,
+    /// Nobody can tell when a user's rights change.
+    pub(super) rights_unwatched: AtomicBool,
+    /// Until when it is known that what users may do has not changed unseen, in nanoseconds. Stored (Release) after what
+    /// changed was flushed, loaded (Acquire) before an entry is looked at.
+    pub(super) rights_until: sync::AtomicU64,
     /// Commands on their way that change keys without saying which ([`super::Flushing`]). SeqCst like the flush count:
     /// whoever sees the flush of one sees that it is on its way.
-    pub(super) flushing: AtomicU64,
+    pub(super) flushing: sync::AtomicU64,
     /// Sum of all shards' bytes; a shard's share is added when its lock is released.
     pub(super) bytes: AtomicU64,
-    pub(super) tally: Tally,
+    pub(super) tally: Arc<Tally>,
+    /// What people may ask about: why a name's entries were dropped, why a reply was not kept, why all were dropped.
+    pub(super) drops: Recent<Dropped>,
+    pub(super) rejections: Recent<Rejected>,
+    pub(super) flushes: Recent<Flushed>,
+    /// About now, for these three only: when a tracked connection was read last, or the sweep began.
+    about_now: AtomicU64,
     /// Where the next eviction looks first, so that pressure is spread over shards.
     pub(super) hand: AtomicU64,
 }
@@ -126,37 +200,50 @@ pub struct NearCache<W> {
 impl<W> NearCache<W> {
     /// An empty near-cache.
     pub fn new(limits: Limits, policies: Policies) -> Self {
-        let shards = 64;
+        Self::with_hasher(limits, policies, foldhash::fast::SeedableRandomState::random())
+    }
+
+    /// The same with hashes that are the same in every process: for runs that are to be repeated.
+    #[cfg(test)]
+    pub(super) fn with_fixed_hashes(limits: Limits, policies: Policies) -> Self {
+        Self::with_hasher(limits, policies, foldhash::fast::SeedableRandomState::fixed())
+    }
+
+    fn with_hasher(limits: Limits, policies: Policies, hasher: foldhash::fast::SeedableRandomState) -> Self {
+        // Loom follows every lock.
+        let shards = if cfg!(feature = "loom") { 1 } else { 64 };
         // 8 bytes a cell: at most 3 % of a small cache, at most 512 KiB of a large one.
         let cells = usize::try_from((limits.max_bytes / 256).clamp(64, 65_536)).unwrap_or(64);
+        let seed = hasher.clone();
+        let hash: HashName = Arc::new(move |name| hash_name(&seed, name));
         Self {
             shards: (0..shards)
-                .map(|_| Mutex::new(Shard::new(EvictionKind::default())))
+                .map(|_| Mutex::new(Shard::new(limits.eviction, Arc::clone(&hash))))
                 .collect(),
-            hasher: foldhash::fast::RandomState::default(),
-            origin: Origin::default(),
+            hasher,
+            origins: Origins::default(),
             limits,
             policies,
             recent: RecentKeys::new(cells, limits.admission_window),
             too_large: RecentKeys::new(1024, TOO_LARGE_WINDOW),
             hash_fields_expire: AtomicBool::new(true),
-            flushing: AtomicU64::new(0),
+            knows_field_ttls: AtomicBool::new(false),
+            rights_unwatched: AtomicBool::new(false),
+            rights_until: sync::AtomicU64::new(u64::MAX),
+            flushing: sync::AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            tally: Tally::default(),
+            tally: Arc::default(),
+            drops: Recent::new(NAMES),
+            rejections: Recent::new(NAMES),
+            flushes: Recent::new(1),
+            about_now: AtomicU64::new(0),
             hand: AtomicU64::new(0),
         }
     }
 
     /// The hash of a key's name; seeded per process, because clients choose names.
     pub fn hash(&self, key: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(key);
-        hasher.finish()
-    }
-
-    /// The node entries come from.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
+        hash_name(&self.hasher, key)
     }
 
     /// What bounds and judges entries.
@@ -169,9 +256,32 @@ impl<W> NearCache<W> {
         &self.tally
     }
 
-    /// Whether the server expires single hash fields (Redis 7.4, Valkey 9): then hashes are kept for `hash_ttl` only.
+    /// Whether the server expires single hash fields (Redis 7.4, Valkey 9): then it is asked when those that were read do,
+    /// and other reads of hashes are kept for `hash_ttl` only.
     pub fn set_hash_fields_expire(&self, expire: bool) {
         self.hash_fields_expire.store(expire, Ordering::Relaxed);
+        self.knows_field_ttls.store(expire, Ordering::Relaxed);
+    }
+
+    /// Whether nobody can tell when a user's rights change: then no entry is kept for longer than a second. True: it was
+    /// not so before; what is cached already is the caller's to flush.
+    pub fn set_rights_unwatched(&self, unwatched: bool) -> bool {
+        let before = self.rights_unwatched.swap(unwatched, Ordering::SeqCst);
+        unwatched && !before
+    }
+
+    /// What users may do has not changed unseen, so entries may be served until then.
+    pub fn prove_rights(&self, until: Instant) {
+        self.rights_until.store(until.as_nanos(), Ordering::Release);
+    }
+
+    /// Tells what time it is about: what is remembered for people has no clock of its own.
+    pub(super) fn note_time(&self, now: Instant) {
+        self.about_now.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(super) fn about_now(&self) -> Instant {
+        Instant::from_nanos(self.about_now.load(Ordering::Relaxed))
     }
 
     pub(super) fn shard_count(&self) -> usize {
@@ -198,15 +308,14 @@ impl<W> NearCache<W> {
         }
     }
 
-    /// Notes that the reply of `command` about a key is too large. Of that command alone: a hash too large as a whole has
-    /// fields that are not.
-    pub(super) fn note_too_large(&self, hash: u64, command: u16, now: Instant) {
-        self.too_large.see(of_command(hash, command), now);
+    /// Notes that the reply of `command` about a key is too large.
+    pub fn note_too_large(&self, hash: u64, command: u16, now: Instant) {
+        self.too_large.see(RecentKeys::of_read(hash, command), now);
     }
 
     /// Whether that was noted lately.
     pub(super) fn is_too_large(&self, hash: u64, command: u16, now: Instant) -> bool {
-        self.too_large.knows(of_command(hash, command), now)
+        self.too_large.knows(RecentKeys::of_read(hash, command), now)
     }
 
     /// Evicts until `extra` more bytes fit, with a little room to spare: slots of fetches are made under a shard's lock,
@@ -235,20 +344,21 @@ impl<W> NearCache<W> {
     }
 }
 
-/// The hash of a key and a command. The factor is 2⁶⁴ divided by the golden ratio, which spreads small numbers over all bits.
-fn of_command(hash: u64, command: u16) -> u64 {
-    hash ^ u64::from(command).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+fn hash_name(seed: &foldhash::fast::SeedableRandomState, name: &[u8]) -> u64 {
+    let mut hasher = seed.build_hasher();
+    hasher.write(name);
+    hasher.finish()
 }
 
 /// A locked shard; when it is let go, what its weight changed by goes into the total.
 pub(super) struct Locked<'a, W> {
-    shard: MutexGuard<'a, Shard<Record<W>>>,
+    shard: MutexGuard<'a, Shard<State<W>>>,
     before: u64,
     total: &'a AtomicU64,
 }
 
 impl<W> Deref for Locked<'_, W> {
-    type Target = Shard<Record<W>>;
+    type Target = Shard<State<W>>;
     fn deref(&self) -> &Self::Target {
         &self.shard
     }

@@ -3,14 +3,23 @@
 //! Rule P: a read is not answered from the cache while the session has a command on the same key, or one with unknown
 //! effects, on its way to the server. Rule H: while a read of a key is being fetched over the tracked connection, no
 //! later command of the session on that key leaves, so that nothing overtakes it.
+//!
+//! A strict session sees keys in the order in which they changed: who read a new value of one key reads no older state of
+//! another. For it both rules hold whatever the key, and every reply that did not come from the cache is something it
+//! saw. What comes over the tracked connection is in order already, with the entries and among itself.
 
 use std::hash::BuildHasherDefault;
 use std::hash::Hasher;
 
 use hashbrown::HashMap;
 
+use crate::command::Effect;
 use crate::metrics::Bypass;
+use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
+
+/// Room for more keys than this is given back when there are none.
+const KEPT: usize = 1024;
 
 /// Hashes of the key names of one command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,20 +61,34 @@ pub struct Causality {
     out: Counts,
     /// Keys of reads that wait for a fetch over the tracked connection.
     off: Counts,
-    /// Commands with unknown effects on their way.
+    /// Commands on their way of which the keys do not tell what they do or tell.
     unknown: u32,
     /// The session saw effects that name no key at this time: nothing older may be served to it.
     must_see: Instant,
+    /// Its reads keep the order of changes across keys.
+    strict: bool,
 }
 
 impl Causality {
+    /// The rules of a strict session.
+    pub fn strict() -> Self {
+        Self {
+            strict: true,
+            ..Self::default()
+        }
+    }
+
     /// Rule H: whether a command on `keys` may leave, or be looked up, now. A command that names no key, or whose effects
-    /// are not known by its keys, waits for all reads that are being fetched.
-    pub fn may_proceed(&self, keys: &[u64], keyless: bool) -> bool {
-        if self.off.is_empty() {
+    /// are not told by its keys, waits for all reads that are being fetched.
+    pub fn may_proceed(&self, keys: &[u64], effect: Effect) -> bool {
+        if self.off.is_empty() || mutated(Mutant::NoHold) {
             return true;
         }
-        !keyless && !keys.iter().any(|&key| self.off.contains(key))
+        if effect == Effect::Write && mutated(Mutant::NoHoldWrite) {
+            return true;
+        }
+        let told = !self.strict && !hides(effect);
+        told && !keys.is_empty() && !keys.iter().any(|&key| self.off.contains(key))
     }
 
     /// Whether nothing of the session waits for a fetch.
@@ -78,10 +101,18 @@ impl Causality {
     /// # Errors
     /// Why not.
     pub fn may_look(&self, key: u64) -> Result<(), Bypass> {
+        if mutated(Mutant::NoPipelineRule) {
+            return Ok(());
+        }
         if self.unknown > 0 {
             return Err(Bypass::UnknownEffects);
         }
-        if self.out.contains(key) {
+        let outstanding = if self.strict {
+            !self.out.is_empty()
+        } else {
+            self.out.contains(key)
+        };
+        if outstanding {
             return Err(Bypass::Pipelined);
         }
         Ok(())
@@ -93,19 +124,24 @@ impl Causality {
     }
 
     /// A command on `keys` was forwarded.
-    pub fn forwarded(&mut self, keys: &Keys, unknown: bool) {
+    pub fn forwarded(&mut self, keys: &Keys, effect: Effect) {
         for &key in keys.as_slice() {
             self.out.add(key);
         }
-        self.unknown += u32::from(unknown);
+        self.unknown += u32::from(hides(effect));
     }
 
     /// A forwarded command was answered, or its connection is gone.
-    pub fn answered(&mut self, keys: &Keys, unknown: bool) {
+    pub fn answered(&mut self, keys: &Keys, effect: Effect) {
         for &key in keys.as_slice() {
             self.out.remove(key);
         }
-        self.unknown = self.unknown.saturating_sub(u32::from(unknown));
+        self.unknown = self.unknown.saturating_sub(u32::from(hides(effect)));
+    }
+
+    /// Whether it is a strict session's.
+    pub(super) fn is_strict(&self) -> bool {
+        self.strict
     }
 
     /// The session saw something at `now` (read after the reply was) that no key can be blamed for.
@@ -121,6 +157,16 @@ impl Causality {
     /// A fetch of `key` answered, or was sent home.
     pub fn fetched(&mut self, key: u64) {
         self.off.remove(key);
+    }
+}
+
+/// Until such a command is answered nothing may be read from the cache: what it does, or what it tells of any key, is not
+/// told by its keys.
+fn hides(effect: Effect) -> bool {
+    match effect {
+        Effect::Unknown | Effect::Admin => true,
+        Effect::KeylessRead => !mutated(Mutant::KeylessOvertaken),
+        Effect::Read | Effect::Write | Effect::None => false,
     }
 }
 
@@ -146,6 +192,10 @@ impl Counts {
             *count -= 1;
             if *count == 0 {
                 self.0.remove(&key);
+                if self.0.is_empty() && self.0.capacity() > KEPT {
+                    // One long pipeline must not cost its client forever.
+                    self.0 = HashMap::default();
+                }
             }
         }
     }

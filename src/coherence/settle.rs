@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::flight::{Flight, Lease, Record, serial};
-use super::near_cache::{NearCache, Tally};
+use super::fields::Ttls;
+use super::flight::{Flight, Lease, Record, State, serial};
+use super::near_cache::{NearCache, Tally, UNWATCHED_TTL};
+use super::recent::Event;
 use crate::cache::{Entry, Shard, SlotId};
+use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
 
 /// Why a fetched reply was not stored.
@@ -23,14 +26,42 @@ pub enum Rejected {
     Ttl,
 }
 
+impl Rejected {
+    /// The word for it, as the metric has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Race => "race",
+            Self::TooLarge => "too_large",
+            Self::Error => "error",
+            Self::Ttl => "ttl",
+        }
+    }
+}
+
+impl Event for Rejected {
+    const ALL: &'static [Self] = &[Self::Race, Self::TooLarge, Self::Error, Self::Ttl];
+
+    fn place(self) -> u64 {
+        self as u64
+    }
+}
+
 impl<W> NearCache<W> {
-    /// The flight's reply arrived: whoever waited is to be answered with it, stored or not, because all of them asked
-    /// before any write that could have revoked the lease was acknowledged. Later joiners get it at once.
-    pub fn arrived(&self, lease: &Lease, reply: &Bytes) -> Vec<W> {
-        self.with_flight(lease, |flight| {
-            flight.value = Some(reply.clone());
-            std::mem::take(&mut flight.waiters)
-        })
+    /// The flight's reply arrived: who began the fetch is to be answered with it, stored or not, because that was asked
+    /// before the server read the key. Whether it is an answer to who joined, only the PTTL behind it can tell.
+    /// `in_order`: invalidations come on the same connection.
+    pub fn arrived(&self, lease: &Lease, in_order: bool) -> Option<W> {
+        let mut shard = self.lock(lease.hash);
+        let id = shard.find(lease.hash, &lease.key)?;
+        let leader = shard.with_state(id, |state| {
+            let record = state.record_mut()?;
+            let generation = record.generation;
+            let mut flights = record.flights.iter_mut();
+            let flight = flights.find(|flight| flight.serial == lease.flight)?;
+            flight.as_read = in_order.then(|| (generation, lease.stream.stamp()));
+            flight.leader.take()
+        });
+        leader.flatten()
     }
 
     /// The flight's reply is larger than the cache takes: whoever waited must ask over their own connection, and this
@@ -38,6 +69,7 @@ impl<W> NearCache<W> {
     /// answered.
     pub fn outgrown(&self, lease: &Lease, now: Instant) -> Vec<W> {
         self.note_too_large(lease.hash, lease.command, now);
+        self.rejections.note(lease.hash, Rejected::TooLarge, now);
         self.end_flight(lease)
     }
 
@@ -47,29 +79,39 @@ impl<W> NearCache<W> {
         self.end_flight(&lease)
     }
 
+    /// Whether the server is to be asked when the fields that are read expire.
+    pub(super) fn asks_fields(&self, lease: &Lease) -> bool {
+        lease.hash_fields
+            && self.knows_field_ttls.load(Ordering::Relaxed)
+            && self.policies.terms(&lease.key).hash_field_ttl
+    }
+
     fn end_flight(&self, lease: &Lease) -> Vec<W> {
         let mut shard = self.lock(lease.hash);
         let Some(id) = shard.find(lease.hash, &lease.key) else {
             return Vec::new();
         };
         let flight = take_flight(&mut shard, id, lease.flight);
+        shard.with_state(id, State::tidy);
         shard.release(id);
         drop(shard);
-        flight.map(|flight| flight.waiters).unwrap_or_default()
+        flight.map(Flight::into_waiters).unwrap_or_default()
     }
 
-    /// Ends the flight with its reply and the PTTL that followed it, and stores the reply if nothing speaks against it.
+    /// Ends the flight with its reply and the TTLs that followed it, and stores the reply if nothing speaks against it.
     ///
     /// `sent_at` is when the fetch was handed to the socket: deadlines count from there, so they never lie behind the
     /// server's own expiry.
-    ///
-    /// # Errors
-    /// Why the reply was not stored; nobody waits any more either way.
-    pub fn settle(&self, lease: Lease, reply: Bytes, pttl: i64, sent_at: Instant) -> Result<(), Rejected> {
+    #[allow(clippy::needless_pass_by_value, reason = "a lease is taken where its flight ends")]
+    pub fn settle(&self, lease: Lease, reply: Bytes, ttls: impl Into<Ttls>, sent_at: Instant) -> Settled<W> {
         let (hash, command) = (lease.hash, lease.command);
-        let outcome = self.store(lease, reply, pttl, sent_at);
+        let settled = self.store(&lease, reply, ttls.into(), sent_at);
+        let outcome = settled.outcome;
         if outcome == Err(Rejected::TooLarge) {
             self.note_too_large(hash, command, sent_at);
+        }
+        if let Err(why) = outcome {
+            self.rejections.note(hash, why, self.about_now());
         }
         let counter = match outcome {
             Ok(()) => &self.tally.inserts,
@@ -79,96 +121,160 @@ impl<W> NearCache<W> {
             Err(Rejected::Ttl) => &self.tally.rejected_ttl,
         };
         Tally::add(counter, 1);
-        outcome
+        settled
     }
 
-    fn store(&self, lease: Lease, reply: Bytes, pttl: i64, sent_at: Instant) -> Result<(), Rejected> {
-        let entry = self.entry_for(&lease, reply, pttl, sent_at);
-        let entry = match entry {
-            Ok(entry) if self.make_room(entry.weight()) => entry,
-            Ok(_) => {
-                let _nobody = self.abandon(lease);
-                return Err(Rejected::TooLarge);
+    fn store(&self, lease: &Lease, reply: Bytes, ttls: Ttls, sent_at: Instant) -> Settled<W> {
+        let failed = matches!(reply.first(), Some(b'-' | b'!'));
+        let until = answers_until(&reply, ttls, sent_at);
+        let entry = self.entry_for(lease, reply, ttls, sent_at).and_then(|entry| {
+            if self.make_room(entry.weight()) {
+                Ok(entry)
+            } else {
+                Err(Rejected::TooLarge)
             }
-            Err(why) => {
-                let _nobody = self.abandon(lease);
-                return Err(why);
-            }
-        };
-        let mut shard = self.lock(lease.hash);
-        let id = shard.find(lease.hash, &lease.key).ok_or(Rejected::Race)?;
-        let flight = take_flight(&mut shard, id, lease.flight);
-        let alive = flight.is_some_and(|flight| {
-            shard
-                .slot(id)
-                .is_some_and(|slot| slot.state.generation == flight.generation)
-                && flight.stamp == self.origin.stream().stamp()
-                && self.flushing.load(Ordering::SeqCst) == 0
         });
-        if !alive {
+        let mut shard = self.lock(lease.hash);
+        let found = shard.find(lease.hash, &lease.key);
+        let taken = found.and_then(|id| Some((id, take_flight(&mut shard, id, lease.flight)?)));
+        let Some((id, flight)) = taken else {
+            return Settled::nobody(Err(Rejected::Race));
+        };
+        let record = shard.slot(id).and_then(|slot| slot.state.record());
+        let alive = record.is_some_and(|record| holds(record, &flight))
+            && lease.stream.is_live()
+            && (flight.stamp == lease.stream.stamp() || mutated(Mutant::StampCurrent))
+            && (self.flushing.load(Ordering::SeqCst) == 0 || mutated(Mutant::FlushingIgnored));
+        // It may have been killed before it was read: then it still answers those who had joined by then.
+        let now = record.map(|record| (record.generation, lease.stream.stamp()));
+        let unchanged = alive || (flight.as_read.is_some() && flight.as_read == now);
+        let (outcome, replaced) = match entry {
+            Ok(entry) if alive => (Ok(()), shard.insert(id, entry, &lease.id())),
+            Ok(_) => (Err(Rejected::Race), None),
+            Err(why) => (Err(why), None),
+        };
+        shard.with_state(id, State::tidy);
+        if outcome.is_err() {
             shard.release(id);
-            return Err(Rejected::Race);
         }
-        let replaced = shard.insert(id, entry, &lease.id());
         drop(shard);
         drop(replaced);
-        Ok(())
+        let mut settled = Settled::nobody(outcome);
+        for (joiner, asked_at) in flight.joiners {
+            if failed || (unchanged && (asked_at < until || mutated(Mutant::JoinExpired))) {
+                settled.answered.push(joiner);
+            } else {
+                settled.sent_home.push(joiner);
+            }
+        }
+        settled
     }
 
-    fn entry_for(&self, lease: &Lease, reply: Bytes, pttl: i64, sent_at: Instant) -> Result<Entry, Rejected> {
-        if matches!(reply.first(), Some(b'-' | b'!')) {
+    fn entry_for(&self, lease: &Lease, reply: Bytes, ttls: Ttls, sent_at: Instant) -> Result<Entry, Rejected> {
+        let ttls = if mutated(Mutant::NoPttl) {
+            Ttls {
+                key: -1,
+                fields: Some(-1),
+            }
+        } else {
+            ttls
+        };
+        if matches!(reply.first(), Some(b'-' | b'!')) && !mutated(Mutant::ErrorCached) {
             return Err(Rejected::Error);
         }
         let terms = self.policies.terms(&lease.key);
         if reply.len() > terms.max_entry.unwrap_or(self.limits.max_entry) {
             return Err(Rejected::TooLarge);
         }
-        let negative = pttl == -2;
+        let (pttl, negative) = (ttls.key, ttls.key == -2);
         // 0: it expires now. -2 behind a value: it expired or was deleted between the two commands.
         if pttl == 0 || pttl < -2 || (negative && (!is_empty(&reply) || self.limits.negative_ttl.is_zero())) {
             return Err(Rejected::Ttl);
         }
         let mut keep = self.limits.max_entry_ttl.min(terms.ttl.unwrap_or(Duration::MAX));
+        keep = keep.min(lease.stream.reach().longest);
         if negative {
             keep = keep.min(self.limits.negative_ttl);
         }
-        if lease.hash_fields && self.hash_fields_expire.load(Ordering::Relaxed) {
-            keep = keep.min(self.limits.hash_ttl);
+        if lease.hash_fields && terms.hash_field_ttl && self.hash_fields_expire.load(Ordering::Relaxed) {
+            keep = keep.min(match ttls.fields {
+                None => self.limits.hash_ttl,
+                // Negative: none of them expires.
+                Some(first) => u64::try_from(first).map_or(Duration::MAX, Duration::from_millis),
+            });
+        }
+        if self.rights_unwatched.load(Ordering::SeqCst) {
+            keep = keep.min(UNWATCHED_TTL);
         }
         if let Ok(millis) = u64::try_from(pttl) {
             keep = keep.min(Duration::from_millis(millis));
         }
-        if keep.is_zero() {
+        // An entry's life is counted in milliseconds.
+        if keep < Duration::from_millis(1) {
             return Err(Rejected::Ttl);
         }
         // The flight's stamp, never the current one: what was flushed meanwhile stays flushed.
-        let mut entry = Entry::new(&lease.id(), reply, lease.shape, lease.stamp, serial());
-        entry.fetched_at = sent_at;
-        entry.deadline = sent_at.after(keep);
+        let stamp = if mutated(Mutant::StampCurrent) {
+            lease.stream.stamp()
+        } else {
+            lease.stamp
+        };
+        let entry = Entry::new(&lease.key, &lease.id(), reply, lease.shape, stamp, serial());
+        let mut entry = entry.ok_or(Rejected::Race)?.served_for(sent_at, keep);
         entry.negative = negative;
         Ok(entry)
     }
+}
 
-    fn with_flight(&self, lease: &Lease, change: impl FnOnce(&mut Flight<W>) -> Vec<W>) -> Vec<W> {
-        let mut shard = self.lock(lease.hash);
-        shard
-            .find(lease.hash, &lease.key)
-            .and_then(|id| shard.state_mut(id))
-            .and_then(|record| record.flights.iter_mut().find(|flight| flight.serial == lease.flight))
-            .map(change)
-            .unwrap_or_default()
+/// How a flight ended.
+#[derive(Debug)]
+#[must_use = "those who joined are waiting"]
+pub struct Settled<W> {
+    /// Whether the reply was stored, and if not, why.
+    pub outcome: Result<(), Rejected>,
+    /// Who joined, and is answered by the reply.
+    pub answered: Vec<W>,
+    /// Who joined, and must ask over the own connection.
+    pub sent_home: Vec<W>,
+}
+
+impl<W> Settled<W> {
+    fn nobody(outcome: Result<(), Rejected>) -> Self {
+        Self {
+            outcome,
+            answered: Vec::new(),
+            sent_home: Vec::new(),
+        }
     }
 }
 
-fn take_flight<W>(shard: &mut Shard<Record<W>>, id: SlotId, serial: u64) -> Option<Flight<W>> {
-    let record = shard.state_mut(id)?;
-    let index = record.flights.iter().position(|flight| flight.serial == serial)?;
-    let flight = record.flights.swap_remove(index);
-    if record.flights.is_empty() {
-        // A name that is cached for long keeps no room for fetches.
-        record.flights = Vec::new();
-    }
-    Some(flight)
+/// Until when the reply answers who asks: not behind the server's own expiry.
+fn answers_until(reply: &[u8], ttls: Ttls, sent_at: Instant) -> Instant {
+    let end = |pttl: i64| match u64::try_from(pttl) {
+        Ok(millis) => sent_at.after(Duration::from_millis(millis)),
+        // -1: it does not expire. -2: it is gone, which is what the reply may say.
+        Err(_) if pttl == -1 || is_empty(reply) => Instant::MAX,
+        Err(_) => Instant::ZERO,
+    };
+    end(ttls.key).min(ttls.fields.map_or(Instant::MAX, end))
+}
+
+fn holds<W>(record: &Record<W>, flight: &Flight<W>) -> bool {
+    let same = |other: &Flight<W>| other.is(&flight.id()) && other.generation == record.generation;
+    flight.generation == record.generation
+        || mutated(Mutant::NoToken)
+        || mutated(Mutant::TaskInsert)
+        || (mutated(Mutant::AbaMarker) && record.flights.iter().any(same))
+}
+
+/// Takes the flight out of its record. Tidy the state when the record is not needed any more.
+fn take_flight<W>(shard: &mut Shard<State<W>>, id: SlotId, serial: u64) -> Option<Flight<W>> {
+    let taken = shard.with_state(id, |state| {
+        let record = state.record_mut()?;
+        let index = record.flights.iter().position(|flight| flight.serial == serial)?;
+        Some(record.flights.swap_remove(index))
+    });
+    taken.flatten()
 }
 
 /// Whether a reply is what its command says about a key that does not exist: nothing, no elements, or (HMGET,

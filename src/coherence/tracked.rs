@@ -1,25 +1,31 @@
 //! The tracked connection as a state machine: fills go out whole, frames come in and are handled strictly in order.
 //!
 //! ```text
-//! out:  [SELECT db] CLIENT CACHING YES · read · PTTL key      in one piece, so nothing comes between
-//! in:   +OK          +OK                 reply  integer
-//!                                        │      └ store, if the lease still stands
+//! out:  [SELECT db] CLIENT CACHING YES · read · PTTL key [HPTTL key FIELDS n f…]   in one piece, so nothing comes between
+//! in:   +OK          +OK                 reply  integer  array
+//!                                        │      └────────┴ store, if the lease still stands
 //!                                        └ answer who waited
 //!       >invalidate [keys] · >invalidate NULL · other pushes  anywhere between replies
 //! ```
 //! There is exactly one reader of the stream, and it is the one that stores and kills: that is what makes "store on
 //! reply, drop on push" free of races.
 
+mod keep_warm;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::fence::Fence;
+use super::fields::{self, Ttls};
 use super::flight::Lease;
 use super::frames::{Frame, Frames};
-use super::near_cache::{NearCache, Tally};
+use super::near_cache::NearCache;
+use super::push::{apply_push, flush_by_server};
+use super::reach::Asked;
 use super::stream::Stream;
+use crate::mutants::{Mutant, mutated};
 use crate::resp::{Shape, Value, Version, encode};
 use crate::time::Instant;
 
@@ -50,49 +56,31 @@ pub trait Deliver<W> {
     fn deliver(&mut self, waiter: W, delivery: Delivery);
 }
 
-/// Why a tracked connection is given up, and with it all its entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fence {
-    /// Bytes that are not RESP, or a reply nobody asked for.
-    Protocol(String),
-    /// `CLIENT CACHING YES` was refused: the connection does not track.
-    CachingRefused,
-    /// `SELECT` was refused: the read went to another database.
-    SelectRefused,
-    /// The server says that the redirect target is gone.
-    RedirectBroken,
-    /// The server announces that another one takes its place.
-    HandOver,
-    /// No answer for longer than the staleness bound allows twice over.
-    Silent,
-}
-
-impl fmt::Display for Fence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Protocol(what) => write!(f, "unexpected bytes: {what}"),
-            Self::CachingRefused => f.write_str("CLIENT CACHING YES was refused"),
-            Self::SelectRefused => f.write_str("SELECT was refused"),
-            Self::RedirectBroken => f.write_str("the invalidation redirect is broken"),
-            Self::HandOver => f.write_str("the server announced a hand-over"),
-            Self::Silent => f.write_str("no answer"),
-        }
-    }
-}
-
 /// What the next reply answers.
 enum Expected {
     Ping(Instant),
+    /// A SELECT before TOUCHes.
+    Select(Instant),
+    /// A TOUCH of the key with this hash.
+    Touch(Instant, u64),
     Fill(Box<Progress>),
+    /// The replies to asking for the canary: CACHING, then EXISTS.
+    Canary(Instant, Stage),
 }
 
-/// How far a fill has come. Select → Caching → Read → Pttl.
+/// How far a fill has come. Select → Caching → Read → Pttl → FieldTtls; without Caching where nothing is registered.
 struct Progress {
     lease: Lease,
     stage: Stage,
+    registers: bool,
+    /// Invalidations come on the same connection.
+    in_order: bool,
     sent_at: Instant,
     /// The reply, once it is there; `None` behind `Read` when it was too large to keep.
     value: Option<Bytes>,
+    /// It was asked when the fields expire.
+    asks_fields: bool,
+    ttls: Ttls,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,6 +89,7 @@ enum Stage {
     Caching,
     Read,
     Pttl,
+    FieldTtls,
 }
 
 /// One incarnation of a tracked connection.
@@ -119,6 +108,14 @@ struct Core<W> {
     /// Whether a reply on this connection proves that its invalidations were handled. Not so when they arrive on
     /// another connection (redirect).
     renews: bool,
+    /// TOUCHes that were not answered.
+    touching: usize,
+    /// The user may not TOUCH.
+    untouchable: bool,
+    /// For [`Mutant::TaskInsert`]: fills whose replies are stored with the next bytes that come.
+    late: Vec<Progress>,
+    /// Keys are registered by the fills themselves, after `CLIENT CACHING YES`.
+    registers: bool,
 }
 
 impl<W> Tracked<W> {
@@ -135,11 +132,38 @@ impl<W> Tracked<W> {
             db,
             last_sent: Instant::ZERO,
             renews,
+            touching: 0,
+            untouchable: false,
+            late: Vec::new(),
+            registers: true,
         };
         Self {
             frames: Frames::new(limit),
             core,
         }
+    }
+
+    /// The state of a connection that only fills: another one is told of all changes, or nobody is.
+    pub fn filling_only(cache: Arc<NearCache<W>>, stream: Arc<Stream>, db: u32) -> Self {
+        let mut tracked = Self::new(cache, stream, db, false);
+        tracked.core.registers = false;
+        tracked
+    }
+
+    /// Has the stream speak of its canary once, if keys have to be registered for that.
+    pub fn ask_for_canary(&mut self, now: Instant, out: &mut Vec<u8>) {
+        let Some(canary) = self.core.stream.canary() else {
+            return;
+        };
+        if !self.core.registers {
+            canary.answer(Asked::Granted);
+            return;
+        }
+        encode::request(out, [b"CLIENT".as_slice(), b"CACHING", b"YES"]);
+        // A read that costs nothing and that no statistics of hot keys are made from.
+        encode::request(out, [b"EXISTS".as_slice(), canary.key()]);
+        self.core.last_sent = now;
+        self.core.expected.push_back(Expected::Canary(now, Stage::Caching));
     }
 
     /// Appends the fill's commands to `out`, which is to be written after `now` was read.
@@ -151,21 +175,32 @@ impl<W> Tracked<W> {
         if fill.lease.epoch() != core.stream.epoch() || !core.stream.is_live() {
             return Err(fill);
         }
-        let mut stage = Stage::Caching;
+        let mut stage = if core.registers { Stage::Caching } else { Stage::Read };
         if fill.lease.db() != core.db {
             core.db = fill.lease.db();
             stage = Stage::Select;
+            if mutated(Mutant::Interleave) {
+                encode::request(out, [b"CLIENT".as_slice(), b"CACHING", b"YES"]);
+            }
             encode::request(out, [b"SELECT".as_slice(), core.db.to_string().as_bytes()]);
         }
-        encode::request(out, [b"CLIENT".as_slice(), b"CACHING", b"YES"]);
+        if core.registers && (stage != Stage::Select || !mutated(Mutant::Interleave)) {
+            encode::request(out, [b"CLIENT".as_slice(), b"CACHING", b"YES"]);
+        }
         out.extend_from_slice(&fill.frame);
         encode::request(out, [b"PTTL".as_slice(), fill.lease.key()]);
+        let asks_fields = core.cache.asks_fields(&fill.lease) && fields::ask(out, fill.lease.key(), fill.lease.rest());
         core.last_sent = now;
         core.expected.push_back(Expected::Fill(Box::new(Progress {
             lease: fill.lease,
             stage,
+            registers: core.registers,
+            in_order: core.renews,
             sent_at: now,
             value: None,
+            asks_fields,
+            // Until it is there: as if it expired now.
+            ttls: Ttls::from(0),
         })));
         Ok(())
     }
@@ -184,12 +219,17 @@ impl<W> Tracked<W> {
     pub fn tick(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Fence> {
         let bound = self.core.cache.limits.max_staleness;
         let oldest = match self.core.expected.front() {
-            Some(Expected::Ping(sent_at)) => Some(*sent_at),
+            Some(
+                Expected::Ping(sent_at)
+                | Expected::Canary(sent_at, _)
+                | Expected::Select(sent_at)
+                | Expected::Touch(sent_at, _),
+            ) => Some(*sent_at),
             Some(Expected::Fill(progress)) => Some(progress.sent_at),
             None => None,
         };
         match oldest {
-            Some(sent_at) if now.since(sent_at) > bound * 2 => return Err(Fence::Silent),
+            Some(sent_at) if now.since(sent_at) > bound * 2 => return Err(Fence::Silent.counted(&self.core.cache)),
             Some(_) => {}
             None if now.since(self.core.last_sent) >= bound / 3 => self.ping(now, out),
             None => {}
@@ -201,13 +241,24 @@ impl<W> Tracked<W> {
     ///
     /// # Errors
     /// Why the connection must be given up; call [`Tracked::abandon`] then.
-    pub fn receive(&mut self, mut bytes: &[u8], now: Instant, deliver: &mut impl Deliver<W>) -> Result<(), Fence> {
+    pub fn receive(&mut self, bytes: &[u8], now: Instant, deliver: &mut impl Deliver<W>) -> Result<(), Fence> {
+        self.core.cache.note_time(now);
+        self.handle(bytes, now, deliver)
+            .map_err(|fence| fence.counted(&self.core.cache))
+    }
+
+    fn handle(&mut self, mut bytes: &[u8], now: Instant, deliver: &mut impl Deliver<W>) -> Result<(), Fence> {
+        let late = self.core.late.len();
         loop {
             let next = self
                 .frames
                 .next(bytes)
                 .map_err(|error| Fence::Protocol(error.to_string()))?;
             let Some((kind, frame, taken)) = next else {
+                // Empty unless that mistake is made.
+                for progress in self.core.late.drain(..late).collect::<Vec<_>>() {
+                    self.core.finish(progress, deliver);
+                }
                 return Ok(());
             };
             match kind {
@@ -220,6 +271,9 @@ impl<W> Tracked<W> {
 
     /// Ends all fills of a connection that was given up; whoever waits asks over its own connection.
     pub fn abandon(self, deliver: &mut impl Deliver<W>) {
+        for progress in self.core.late {
+            drop(self.core.cache.abandon(progress.lease));
+        }
         for expected in self.core.expected {
             if let Expected::Fill(progress) = expected {
                 for waiter in self.core.cache.abandon(progress.lease) {
@@ -233,7 +287,10 @@ impl<W> Tracked<W> {
 impl<W> Core<W> {
     fn push(&mut self, frame: &Frame<'_>) -> Result<(), Fence> {
         match frame {
-            Frame::Whole(bytes) => apply_push(&self.cache, &self.stream, bytes),
+            Frame::Whole(bytes) => match Value::decode(bytes, Version::V3) {
+                Ok(Value::Push(items)) => apply_push(&self.cache, &self.stream, items),
+                _ => Err(Fence::Protocol("a push that cannot be read".into())),
+            },
             // Names too many or too long to read: everything could be meant.
             Frame::Oversize => {
                 flush_by_server(&self.cache, &self.stream);
@@ -250,43 +307,94 @@ impl<W> Core<W> {
                 self.expected.pop_front();
                 match frame {
                     Frame::Whole(b"+PONG\r\n") => sent_at,
+                    // A user who may not PING: the answer stands behind every invalidation just the same.
+                    Frame::Whole(denied) if denied.starts_with(b"-NOPERM ") => sent_at,
                     // -LOADING, -NOAUTH and the like: whether the stream is a true one is not known.
                     _ if kind == b'-' => return Ok(()),
                     _ => return Err(slipped()),
                 }
             }
+            Some(&mut Expected::Select(sent_at)) => {
+                self.expected.pop_front();
+                if *frame != Frame::Whole(b"+OK\r\n") {
+                    return Err(Fence::SelectRefused);
+                }
+                sent_at
+            }
+            Some(Expected::Canary(sent_at, stage)) => {
+                let sent_at = *sent_at;
+                if std::mem::replace(stage, Stage::Read) == Stage::Read {
+                    self.expected.pop_front();
+                    if let Some(canary) = self.stream.canary() {
+                        canary.answer(asked(kind, frame));
+                    }
+                } else if *frame != Frame::Whole(b"+OK\r\n") {
+                    return Err(Fence::CachingRefused);
+                }
+                sent_at
+            }
+            Some(&mut Expected::Touch(sent_at, hash)) => {
+                self.expected.pop_front();
+                if !self.touched(hash, kind, frame)? {
+                    return Ok(());
+                }
+                sent_at
+            }
             Some(Expected::Fill(progress)) => {
                 let sent_at = progress.sent_at;
-                if let Some(pttl) = progress.advance(&self.cache, kind, frame, now, deliver)? {
-                    self.settle(pttl);
+                if progress.advance(&self.cache, kind, frame, now, deliver)? {
+                    self.settle(deliver);
                 }
                 sent_at
             }
         };
+        let sent_at = if mutated(Mutant::LeaseRecvTime) { now } else { sent_at };
         if self.renews {
             self.stream.renew(sent_at);
+        } else if self.registers {
+            self.stream.renew_filling(sent_at);
         }
         Ok(())
     }
 
     /// Ends the fill at the front.
-    fn settle(&mut self, pttl: i64) {
+    fn settle(&mut self, deliver: &mut impl Deliver<W>) {
         let Some(Expected::Fill(progress)) = self.expected.pop_front() else {
             return;
         };
+        if mutated(Mutant::TaskInsert) {
+            self.late.push(*progress);
+            return;
+        }
+        self.finish(*progress, deliver);
+    }
+
+    fn finish(&self, progress: Progress, deliver: &mut impl Deliver<W>) {
         let Progress {
-            lease, value, sent_at, ..
-        } = *progress;
-        match value {
-            // Why a reply is not stored is counted where it is decided.
-            Some(value) => drop(self.cache.settle(lease, value, pttl, sent_at)),
-            None => drop(self.cache.abandon(lease)),
+            lease,
+            value,
+            ttls,
+            sent_at,
+            ..
+        } = progress;
+        let Some(value) = value else {
+            // It was too large, and ended then.
+            return drop(self.cache.abandon(lease));
+        };
+        let shape = lease.shape();
+        // Why a reply is not stored is counted where it is decided.
+        let settled = self.cache.settle(lease, value.clone(), ttls, sent_at);
+        for waiter in settled.answered {
+            deliver.deliver(waiter, Delivery::Reply(value.clone(), shape));
+        }
+        for waiter in settled.sent_home {
+            deliver.deliver(waiter, Delivery::Home);
         }
     }
 }
 
 impl Progress {
-    /// Select → Caching → Read → Pttl → done, one reply each; done gives the PTTL.
+    /// Select → Caching → Read → Pttl → FieldTtls → done, one reply each; true: it is done.
     fn advance<W>(
         &mut self,
         cache: &NearCache<W>,
@@ -294,11 +402,12 @@ impl Progress {
         frame: &Frame<'_>,
         now: Instant,
         deliver: &mut impl Deliver<W>,
-    ) -> Result<Option<i64>, Fence> {
+    ) -> Result<bool, Fence> {
         match self.stage {
             Stage::Select if *frame != Frame::Whole(b"+OK\r\n") => return Err(Fence::SelectRefused),
             Stage::Caching if *frame != Frame::Whole(b"+OK\r\n") => return Err(Fence::CachingRefused),
-            Stage::Select => self.stage = Stage::Caching,
+            Stage::Select if self.registers => self.stage = Stage::Caching,
+            Stage::Select => self.stage = Stage::Read,
             Stage::Caching => self.stage = Stage::Read,
             Stage::Read => {
                 self.stage = Stage::Pttl;
@@ -307,16 +416,22 @@ impl Progress {
             Stage::Pttl if !matches!(kind, b':' | b'-') => return Err(slipped()),
             Stage::Pttl => {
                 // An error is as good as "it expires now": the reply is not stored.
-                let pttl = match frame {
-                    Frame::Whole([b':', digits @ .., b'\r', b'\n']) => {
-                        std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok())
-                    }
-                    _ => None,
-                };
-                return Ok(Some(pttl.unwrap_or(0)));
+                if let Frame::Whole([b':', digits @ .., b'\r', b'\n']) = frame {
+                    let pttl = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+                    self.ttls.key = pttl.unwrap_or(0);
+                }
+                self.stage = Stage::FieldTtls;
+                return Ok(!self.asks_fields);
+            }
+            Stage::FieldTtls if !matches!(kind, b'*' | b'_' | b'-') => return Err(slipped()),
+            Stage::FieldTtls => {
+                if let (Frame::Whole(answer), Some(reply)) = (frame, &self.value) {
+                    self.ttls.fields = fields::first_end(answer, reply);
+                }
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     fn read<W>(&mut self, cache: &NearCache<W>, frame: &Frame<'_>, now: Instant, deliver: &mut impl Deliver<W>) {
@@ -328,67 +443,23 @@ impl Progress {
         };
         // Its own allocation: a slice of the read buffer would keep the whole buffer alive.
         let reply = Bytes::copy_from_slice(bytes);
-        for waiter in cache.arrived(&self.lease, &reply) {
+        if let Some(waiter) = cache.arrived(&self.lease, self.in_order) {
             deliver.deliver(waiter, Delivery::Reply(reply.clone(), self.lease.shape()));
         }
         self.value = Some(reply);
     }
 }
 
+/// What a reply says to being asked to speak of a key.
+fn asked(kind: u8, frame: &Frame<'_>) -> Asked {
+    match frame {
+        Frame::Whole(text) if text.starts_with(b"-NOPERM ") => Asked::Denied,
+        _ if kind == b'-' => Asked::Refused,
+        _ => Asked::Granted,
+    }
+}
+
 /// Replies and requests no longer match, so values would be stored under the wrong names.
 fn slipped() -> Fence {
     Fence::Protocol("a reply to another request".into())
-}
-
-/// Pushes that announce that the connection, the node or some of its slots go elsewhere (maintenance notices of Redis
-/// Enterprise and Cloud). None of them says what happens to invalidations.
-const HAND_OVERS: [&[u8]; 7] = [
-    b"MOVING",
-    b"MIGRATING",
-    b"MIGRATED",
-    b"FAILING_OVER",
-    b"FAILED_OVER",
-    b"SMIGRATING",
-    b"SMIGRATED",
-];
-
-/// Handles one push of a connection that tracks for itself.
-fn apply_push<W>(cache: &NearCache<W>, stream: &Stream, bytes: &[u8]) -> Result<(), Fence> {
-    let Ok(Value::Push(items)) = Value::decode(bytes, Version::V3) else {
-        return Err(Fence::Protocol("a push that cannot be read".into()));
-    };
-    let mut items = items.into_iter();
-    match items.next().as_ref().and_then(Value::as_bytes) {
-        Some(b"invalidate") => apply_invalidation(cache, stream, items.next()),
-        Some(b"tracking-redir-broken") => Err(Fence::RedirectBroken),
-        Some(kind) if HAND_OVERS.contains(&kind) => Err(Fence::HandOver),
-        // Pushes of other kinds are none of ours; they answer nobody.
-        _ => Ok(()),
-    }
-}
-
-/// Handles the payload of an invalidation: an array of key names, or NULL for "everything".
-pub(super) fn apply_invalidation<W>(
-    cache: &NearCache<W>,
-    stream: &Stream,
-    payload: Option<Value>,
-) -> Result<(), Fence> {
-    match payload {
-        Some(Value::Null) => flush_by_server(cache, stream),
-        Some(Value::Array(keys)) => {
-            for key in &keys {
-                let Some(key) = key.as_bytes() else {
-                    return Err(Fence::Protocol("an invalidation of something that is no key".into()));
-                };
-                cache.invalidate(key);
-            }
-        }
-        _ => return Err(Fence::Protocol("an invalidation without keys".into())),
-    }
-    Ok(())
-}
-
-pub(super) fn flush_by_server<W>(cache: &NearCache<W>, stream: &Stream) {
-    stream.flush();
-    Tally::add(&cache.tally.null_pushes, 1);
 }

@@ -25,6 +25,8 @@ pub(super) const fn row(name: &'static str, arity: i16, flags: u32, keys: Keys) 
         container: false,
         subcommand: false,
         origin: Origin::Verified,
+        edited: false,
+        reported: None,
     }
 }
 
@@ -94,6 +96,12 @@ impl Command {
 
     pub(super) const fn unverified(mut self, source: &'static str) -> Self {
         self.origin = Origin::Unverified(source);
+        self
+    }
+
+    /// Clients read its replies with something of nearhit's in them.
+    pub(super) const fn edited(mut self) -> Self {
+        self.edited = true;
         self
     }
 

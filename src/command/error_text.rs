@@ -2,6 +2,7 @@
 //!
 //! Each function gives the text between `-` and CRLF. Verified against redis-server 7.0.15 (`tests/command_errors.rs`).
 
+use super::lookup::Lookup;
 use super::row::Command;
 use crate::resp::Request;
 
@@ -29,6 +30,14 @@ pub fn unknown_command(request: &Request<'_>) -> Vec<u8> {
     ])
 }
 
+/// What `request`, which names no command, is told: which of the two that `lookup` found to be unknown.
+pub fn unknown(lookup: &Lookup<'_>, request: &Request<'_>) -> Vec<u8> {
+    match lookup {
+        Lookup::UnknownSubcommand(_) => unknown_subcommand(request),
+        _ => unknown_command(request),
+    }
+}
+
 /// `ERR unknown subcommand 'x'. Try CONFIG HELP.`
 pub fn unknown_subcommand(request: &Request<'_>) -> Vec<u8> {
     let container = request.name().to_ascii_uppercase();
@@ -45,14 +54,24 @@ pub fn unknown_subcommand(request: &Request<'_>) -> Vec<u8> {
 ///
 /// EXEC says so in the words of a discarded transaction, even outside of one; inside, the transaction is over.
 pub fn wrong_arity(command: &Command) -> Vec<u8> {
-    let discarded = b"EXECABORT Transaction discarded because of: ";
-    let prefix = if command.name() == "exec" {
-        &discarded[..]
-    } else {
-        b"ERR "
-    };
     let name = command.name().as_bytes();
-    one_line([prefix, b"wrong number of arguments for '", name, b"' command"])
+    one_line([code(command), b"wrong number of arguments for '", name, b"' command"])
+}
+
+/// `ERR Can't execute 'get': only …`: what a RESP2 connection is told while it is subscribed. EXEC says it as above.
+pub fn not_while_subscribed(command: &Command) -> Vec<u8> {
+    let name = command.name().as_bytes();
+    let allowed =
+        b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context".as_slice();
+    one_line([code(command), b"Can't execute '", name, allowed])
+}
+
+/// The beginning of a refusal that comes before the command runs.
+fn code(command: &Command) -> &'static [u8] {
+    match command.name() {
+        "exec" => b"EXECABORT Transaction discarded because of: ",
+        _ => b"ERR ",
+    }
 }
 
 /// What C's `%.*s` prints: at most `limit` bytes, and none from the first NUL on.

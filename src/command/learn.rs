@@ -36,6 +36,7 @@ impl CommandTable {
     #[must_use]
     pub fn learn(&self, reported: &[LearnedCommand]) -> Self {
         let mut table = self.clone();
+        table.forget_reports();
         for command in reported {
             table.learn_one(command);
             for subcommand in &command.subcommands {
@@ -53,6 +54,7 @@ impl CommandTable {
         let Some(arity) = arity else { return };
         if let Some(known) = self.row_mut(&name) {
             known.arity = wider(known.arity, arity);
+            known.reported = Some(arity);
             // A container that has got its first subcommands.
             known.container |= !reported.subcommands.is_empty();
             return;
@@ -83,9 +85,15 @@ fn learned_row(name: String, arity: i16, reported: &LearnedCommand) -> Command {
     let mut learned = row("", arity, flags, keys.unwrap_or(Keys::None));
     learned.name = Cow::Owned(name);
     learned.origin = Origin::Learned;
+    learned.reported = Some(arity);
     learned.container = !reported.subcommands.is_empty();
     learned.place = Place::Pinned(Pin::Sticky);
     learned.effect = Effect::Unknown;
+    if learned.name().starts_with("cluster|") {
+        // Whether clients are to know of a cluster is not the server's to say.
+        learned.place = Place::Local;
+        return learned;
+    }
     let flags = learned.flags;
     if keys.is_none() || !is_plain(flags) {
         return learned;

@@ -83,6 +83,11 @@ impl CommandTable {
         self.rows.get(id.index())
     }
 
+    /// The row with this number, as metrics and entries call it.
+    pub fn by_number(&self, number: u16) -> Option<&Command> {
+        self.get(CommandId(number))
+    }
+
     /// How many rows there are; every [`CommandId`] is below.
     #[allow(clippy::len_without_is_empty, reason = "a table is never empty")]
     pub fn len(&self) -> usize {
@@ -106,6 +111,11 @@ impl CommandTable {
     pub(super) fn row_mut(&mut self, name: &str) -> Option<&mut Command> {
         let id = self.by_name(name)?.id();
         self.rows.get_mut(id.index())
+    }
+
+    /// Another server may have other commands.
+    pub(super) fn forget_reports(&mut self) {
+        self.rows.iter_mut().for_each(|row| row.reported = None);
     }
 
     /// Adds a row; it takes the next number. A table holds at most as many rows as there are numbers.

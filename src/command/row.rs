@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::flags::{Flags, flag};
 use super::keys::Keys;
+use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Shape};
 
 /// A row's number: dense over all rows of a table, so it can index an array of counters.
@@ -54,6 +55,10 @@ pub struct Command {
     pub(super) subcommand: bool,
     /// Where the row's data come from.
     pub origin: Origin,
+    /// What the server replies is not passed on as it is.
+    pub edited: bool,
+    /// The arity by which the server's `COMMAND` named it; `None`: it did not. Servers before 7.0 do not name subcommands.
+    pub reported: Option<i16>,
 }
 
 /// Where a command may run.
@@ -141,12 +146,17 @@ impl Command {
 
     /// Whether the request has as many arguments as the command takes.
     pub fn check_arity(&self, request: &Request<'_>) -> bool {
-        let least = usize::from(self.arity.unsigned_abs());
-        if self.arity < 0 {
-            request.len() >= least
-        } else {
-            request.len() == least
-        }
+        fits(self.arity, request.len())
+    }
+
+    /// Whether the command takes so many arguments, its name included.
+    pub fn takes(&self, arguments: usize) -> bool {
+        fits(self.arity, arguments)
+    }
+
+    /// The same, but by what the server itself has said, if it has: for requests it is not asked about.
+    pub fn check_reported_arity(&self, request: &Request<'_>) -> bool {
+        fits(self.reported.unwrap_or(self.arity), request.len())
     }
 
     /// Calls `f` with the index of every argument that is a key, in order, or not at all.
@@ -177,6 +187,11 @@ impl Command {
     pub fn cacheable(&self, request: &Request<'_>) -> Cacheable {
         // EXISTS takes many keys; only with one does the reply depend on argument 1 alone.
         let several_keys = matches!(self.keys, Keys::Range { last: -1, .. }) && request.len() > 2;
+        if (mutated(Mutant::PfcountCached) && self.name == "pfcount" && !several_keys)
+            || (mutated(Mutant::XpendingCached) && self.name == "xpending")
+        {
+            return Cacheable::Yes;
+        }
         if self.cache == Cacheable::Yes && several_keys {
             Cacheable::No
         } else {
@@ -192,6 +207,11 @@ impl Command {
             Shape::Generic
         }
     }
+}
+
+fn fits(arity: i16, arguments: usize) -> bool {
+    let least = usize::from(arity.unsigned_abs());
+    arguments == least || (arity < 0 && arguments > least)
 }
 
 /// A request whose arguments do not say where its keys are.

@@ -3,7 +3,7 @@
 use super::error::{Code, ConfigError, Invalid, Place};
 use super::reader::Places;
 use super::row::rows;
-use super::{ByteSize, Config, Listen};
+use super::{ByteSize, Config, InvalidationMode, Listen};
 
 /// Every problem of the effective settings.
 pub(super) fn all(config: &Config, places: &Places) -> Vec<ConfigError> {
@@ -17,9 +17,11 @@ pub(super) fn all(config: &Config, places: &Places) -> Vec<ConfigError> {
         }
     }
     listeners(config, &mut found);
+    protection(config, &mut found);
     credentials(config, &mut found);
     sizes(config, &mut found);
     policies(config, &mut found);
+    invalidation(config, &mut found);
     found.errors
 }
 
@@ -73,6 +75,30 @@ fn listeners(config: &Config, found: &mut Found<'_>) {
     }
 }
 
+/// Whoever can connect could read everything: the default that Redis' protected mode gives. A Unix socket is protected
+/// by its permissions.
+fn protection(config: &Config, found: &mut Found<'_>) {
+    if config.server.allow_unprotected || config.server.require_auth {
+        return;
+    }
+    for (index, listener) in config.server.listen.iter().enumerate() {
+        if matches!(listener, Listen::Tcp(address) if !address.ip().to_canonical().is_loopback()) {
+            let invalid = Invalid::new(
+                Code::Unprotected,
+                format!("other machines can reach {listener}, and nobody is asked who they are"),
+                "an address of this machine only (127.0.0.1, [::1]) or a Unix socket",
+            )
+            .help(
+                "set server.require_auth = true, or server.allow_unprotected = true if a firewall or a container's network lets in only those who may",
+            );
+            found.add(
+                &[format!("server.listen[{index}]"), "server.listen".to_owned()],
+                invalid,
+            );
+        }
+    }
+}
+
 fn same_listener(one: &Listen, other: &Listen) -> bool {
     match (one, other) {
         (Listen::Unix { path: one, .. }, Listen::Unix { path: other, .. }) => one == other,
@@ -119,6 +145,52 @@ fn sizes(config: &Config, found: &mut Found<'_>) {
                 format!("{key} to be at most {}", limits.client_query_buffer),
             );
         }
+    }
+}
+
+fn invalidation(config: &Config, found: &mut Found<'_>) {
+    let invalidation = &config.invalidation;
+    let mut missing = |mode, key: &str, lacks: bool, expected: &str| {
+        if invalidation.mode == mode && lacks {
+            found.conflict(
+                &["invalidation.mode", key],
+                format!("mode {mode} caches nothing without {key}"),
+                expected,
+            );
+        }
+    };
+    let no_prefix = invalidation.prefixes.is_empty();
+    missing(
+        InvalidationMode::Broadcast,
+        "invalidation.prefixes",
+        no_prefix,
+        "at least one prefix",
+    );
+    missing(
+        InvalidationMode::Ttl,
+        "invalidation.fallback_ttl",
+        invalidation.fallback_ttl.is_zero(),
+        "more than 0s, such as 500ms",
+    );
+    for (index, prefix) in invalidation.prefixes.iter().enumerate() {
+        let mut before = invalidation.prefixes.iter().take(index);
+        if let Some(other) = before.find(|other| prefix.starts_with(*other) || other.starts_with(prefix)) {
+            found.conflict(
+                &[
+                    format!("invalidation.prefixes[{index}]"),
+                    "invalidation.prefixes".to_owned(),
+                ],
+                format!("one of \"{other}\" and \"{prefix}\" covers the other; Redis refuses that"),
+                "prefixes of which none is the beginning of another",
+            );
+        }
+    }
+    if invalidation.canary_key.is_empty() {
+        found.conflict(
+            &["invalidation.canary_key"],
+            "a key without a name",
+            "a name that nobody uses",
+        );
     }
 }
 

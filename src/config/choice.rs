@@ -55,16 +55,71 @@ choice! {
 }
 
 choice! {
-    /// How the near-cache learns that a key changed.
-    InvalidationMode, "auto, tracking, redirect or off" {
-        /// The best the server offers; in this version the same as [`InvalidationMode::Tracking`].
+    /// Which of the names that have cached replies loses them first when memory is short.
+    EvictionKind, "worth, lru, lfu, fifo or s3fifo" {
+        /// Few hits for its bytes, and long ago.
+        Worth = "worth",
+        /// Served longest ago.
+        Lru = "lru",
+        /// Served most rarely.
+        Lfu = "lfu",
+        /// Came first.
+        Fifo = "fifo",
+        /// S3-FIFO: what is never hit in a small first queue does not reach the main one.
+        S3Fifo = "s3fifo",
+    }
+}
+
+choice! {
+    /// What the near-cache does with reads.
+    CacheMode, "serve, shadow or off" {
+        /// It answers those it can.
+        Serve = "serve",
+        /// It answers none: what it would have said is compared with what the server says.
+        Shadow = "shadow",
+        /// There is none.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// How the near-cache learns that a key changed. What each promises is in `docs/promises.md`.
+    InvalidationMode, "auto, tracking, redirect, broadcast, keyspace, ttl or off" {
+        /// The first of the others, in this order, that the server offers and the settings allow.
         Auto = "auto",
         /// Client tracking with RESP3 push messages.
         Tracking = "tracking",
         /// Client tracking redirected to a subscribed RESP2 connection.
         Redirect = "redirect",
+        /// Client tracking of all keys that begin with one of `invalidation.prefixes`; no others are cached.
+        Broadcast = "broadcast",
+        /// Keyspace notifications. Nobody is told of FLUSHALL, FLUSHDB and SWAPDB, so entries live
+        /// `invalidation.keyspace_ttl` at most.
+        Keyspace = "keyspace",
+        /// Nobody tells of foreign writes: entries live `invalidation.fallback_ttl` at most.
+        Ttl = "ttl",
         /// Not at all, so nothing is cached.
         Off = "off",
+    }
+}
+
+choice! {
+    /// What subscribers are told when the connection is lost that their messages came by.
+    OnLoss, "close or resubscribe" {
+        /// Their connections are closed, so that their libraries reconnect and know.
+        Close = "close",
+        /// They are subscribed again, and each subscription is confirmed once more.
+        Resubscribe = "resubscribe",
+    }
+}
+
+choice! {
+    /// Who shares cached replies.
+    PartitionBy, "user or none" {
+        /// Those who log in as the same user: Redis has judged each cached reply for that very user.
+        User = "user",
+        /// Everybody: the operator says that all users may read the same keys.
+        None = "none",
     }
 }
 
@@ -77,5 +132,27 @@ choice! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+choice! {
+    /// What MONITOR shows.
+    MonitorMode, "local, upstream or deny" {
+        /// What goes through this nearhit, answers from memory included.
+        Local = "local",
+        /// What the server shows: everything that reaches it, from nearhit's addresses.
+        Upstream = "upstream",
+        /// Nothing: it is refused.
+        Deny = "deny",
+    }
+}
+
+choice! {
+    /// What clients see of the server behind nearhit.
+    PresentAs, "standalone or transparent" {
+        /// One server without replicas and without a cluster, so that no client looks for others.
+        Standalone = "standalone",
+        /// Whatever the server says about itself.
+        Transparent = "transparent",
     }
 }

@@ -26,6 +26,8 @@ pub enum Code {
     Unsupported,
     /// E109: a file that cannot be read.
     Unreadable,
+    /// E110: other machines could connect, and nobody would ask them who they are.
+    Unprotected,
 }
 
 impl fmt::Display for Code {
@@ -40,6 +42,7 @@ impl fmt::Display for Code {
             Self::Conflict => "E107",
             Self::Unsupported => "E108",
             Self::Unreadable => "E109",
+            Self::Unprotected => "E110",
         })
     }
 }

@@ -28,7 +28,9 @@ mod setting;
 mod size;
 mod upstream;
 
-pub use choice::{Admission, InvalidationMode, LogFormat};
+pub use choice::{
+    Admission, CacheMode, EvictionKind, InvalidationMode, LogFormat, MonitorMode, OnLoss, PartitionBy, PresentAs,
+};
 pub use docs::settings_markdown;
 pub use error::{Code, ConfigError, ConfigErrors, Invalid, Place};
 pub use listen::Listen;
@@ -36,7 +38,7 @@ pub use name::{AdminCommand, ClientName, HttpPath, LogLevel};
 pub use policy::Policy;
 pub use row::{Row, Section, Shape, env_name, find_row, flag_name, rows, sections};
 pub use secret::Secret;
-pub use sections::{Cache, Facade, Invalidation, Limits, Log, Metrics, Server, Upstream};
+pub use sections::{Cache, Facade, Invalidation, Limits, Log, Metrics, PubSub, Server, Upstream};
 pub use size::ByteSize;
 pub use upstream::{Address, Credentials, UpstreamUrl};
 
@@ -64,6 +66,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// `[facade]`: what clients may learn about the proxy.
     pub facade: Facade,
+    /// `[pubsub]`: subscribers.
+    pub pubsub: PubSub,
     /// `[cache]`: the near-cache.
     pub cache: Cache,
     /// `[invalidation]`: how the near-cache learns that a key changed.
@@ -83,6 +87,7 @@ impl Default for Config {
             server: Server::default(),
             upstream: Upstream::default(),
             facade: Facade::default(),
+            pubsub: PubSub::default(),
             cache: Cache::default(),
             invalidation: Invalidation::default(),
             policies: Vec::new(),

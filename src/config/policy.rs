@@ -31,6 +31,9 @@ pub struct Policy {
     pub max_entry: Option<ByteSize>,
     /// The commands whose replies may be cached, in upper case; `None` = all cacheable ones.
     pub commands: Option<Vec<String>>,
+    /// Whether single fields of its hashes may expire (HEXPIRE). Default: true; `false` keeps reads of whole hashes for longer
+    /// than `cache.hash_max_ttl`, and asks no TTLs of fields.
+    pub hash_field_ttl: bool,
 }
 
 impl Policy {
@@ -43,6 +46,7 @@ impl Policy {
             ttl: None,
             max_entry: None,
             commands: None,
+            hash_field_ttl: true,
         }
     }
 
@@ -67,6 +71,13 @@ impl Policy {
         self
     }
 
+    /// Sets whether single fields of its hashes may expire.
+    #[must_use]
+    pub fn hash_field_ttl(mut self, expire: bool) -> Self {
+        self.hash_field_ttl = expire;
+        self
+    }
+
     /// Sets the commands whose replies may be cached.
     #[must_use]
     pub fn commands<S: AsRef<str>>(mut self, commands: impl IntoIterator<Item = S>) -> Self {
@@ -81,7 +92,15 @@ impl Policy {
 }
 
 /// The keys of a policy, in the order in which they are explained.
-const KEYS: &[&str] = &["name", "match", "cache", "ttl", "max_entry", "commands"];
+const KEYS: &[&str] = &[
+    "name",
+    "match",
+    "cache",
+    "ttl",
+    "max_entry",
+    "commands",
+    "hash_field_ttl",
+];
 
 impl Setting for Vec<Policy> {
     const SHAPE: super::Shape = super::Shape::Tables;
@@ -128,6 +147,7 @@ fn read_policy(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Policy> {
                 "ttl" => policy.ttl = Duration::read(value, reader),
                 "max_entry" => policy.max_entry = ByteSize::read(value, reader),
                 "commands" => policy.commands = read_commands(value, reader),
+                "hash_field_ttl" => super::setting::assign(&mut policy.hash_field_ttl, value, reader),
                 _ => reader.unknown_key(key.span(), KEYS),
             }
         });

@@ -2,7 +2,7 @@
 
 use super::error::Invalid;
 use super::reader::{Node, Reader};
-use super::{Cache, Config, Facade, Invalidation, Limits, Log, Metrics, Policy, Server, Upstream};
+use super::{Cache, Config, Facade, Invalidation, Limits, Log, Metrics, Policy, PubSub, Server, Upstream};
 
 /// How a value is written outside a TOML file, where quotes would be in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,11 @@ pub fn sections() -> &'static [Section] {
                 rows: Facade::ROWS,
             },
             Section {
+                name: "pubsub",
+                about: PubSub::ABOUT,
+                rows: PubSub::ROWS,
+            },
+            Section {
                 name: "cache",
                 about: Cache::ABOUT,
                 rows: Cache::ROWS,
@@ -185,7 +190,7 @@ const POLICY: &[Row] = &[Row {
     key: "policy",
     shape: Shape::Tables,
     wanted: "a list of policies, each with a name and a match",
-    help: "Settings by key pattern, first match wins: `name`, `match` (a glob), `cache`, `ttl`, `max_entry`, `commands`.",
+    help: "Settings by key pattern, first match wins: `name`, `match` (a glob), `cache`, `ttl`, `max_entry`, `commands`, `hash_field_ttl`.",
     default: || "[]".to_owned(),
     range: || None,
     read: |config, node, reader| super::setting::assign::<Vec<Policy>>(&mut config.policies, node, reader),

@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-/// A password. `Debug` and `Display` print `***`; only [`Secret::reveal`] gives the text.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
+/// A password. `Debug` and `Display` print `***`; only [`Secret::reveal`] gives it.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Secret(Box<[u8]>);
 
 impl Secret {
-    /// Wraps a password.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+    /// Wraps a password: any bytes, as Redis takes them.
+    pub fn new(text: impl Into<Vec<u8>>) -> Self {
+        Self(text.into().into_boxed_slice())
     }
 
-    /// The text itself, for the one place that sends it to the server.
-    pub fn reveal(&self) -> &str {
+    /// The bytes themselves, for the one place that sends them to the server.
+    pub fn reveal(&self) -> &[u8] {
         &self.0
     }
 

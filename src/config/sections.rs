@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::row::section;
 use super::{
-    AdminCommand, Admission, ByteSize, ClientName, HttpPath, InvalidationMode, Listen, LogFormat, LogLevel, Secret,
-    UpstreamUrl,
+    AdminCommand, Admission, ByteSize, CacheMode, ClientName, EvictionKind, HttpPath, InvalidationMode, Listen,
+    LogFormat, LogLevel, MonitorMode, OnLoss, PartitionBy, PresentAs, Secret, UpstreamUrl,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,10 +23,19 @@ section! {
     Server "server" (config => config.server) {
         /// Addresses clients connect to: `ip:port`, `[::1]:6380` or `unix:///run/nearhit.sock?mode=0660`.
         listen: Vec<Listen> = vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 6380)))];
+        /// Listen on addresses other machines reach although nobody is asked who they are; without it such an address is refused.
+        allow_unprotected: bool = false;
+        /// Clients must AUTH before anything else, even where nearhit has credentials of its own or the server wants none.
+        require_auth: bool = false;
         /// Worker threads; `0` = one per core this process may use.
         threads: usize = 0, in 0..=1024;
         /// Clients served at once; the next one gets Redis' "max number of clients reached".
         max_clients: usize = 10_000, in 1..=1_000_000;
+        /// Clients that send nothing and read nothing for so long are closed, unless they wait for an element or listen;
+        /// `0s` = never. Redis' `timeout`.
+        idle_timeout: Duration = Duration::ZERO, in Duration::ZERO..=DAY;
+        /// The same for clients that have not authenticated although they must; `0s` = never. Redis has no such limit.
+        auth_timeout: Duration = MINUTE, in Duration::ZERO..=DAY;
         /// Idle time after which the kernel probes a client's connection; `0s` = never. Redis' default.
         tcp_keepalive: Duration = Duration::from_secs(300), in Duration::ZERO..=DAY;
         /// Connections the kernel may queue before they are accepted; `net.core.somaxconn` limits it further.
@@ -53,7 +62,8 @@ section! {
         max_reply_depth: usize = 16_384, in 8..=1_000_000;
         /// Bytes of one unfinished request before its client is closed; Redis' `client-query-buffer-limit`.
         client_query_buffer: ByteSize = ByteSize::gib(1), in ByteSize::kib(64)..=ByteSize::gib(64);
-        /// Unread reply bytes of one client before nearhit stops reading its requests.
+        /// Unread reply bytes held for one client at most. From half of it on no more of its requests are handled, and the
+        /// server's side waits.
         client_output_buffer: ByteSize = ByteSize::mib(64), in ByteSize::kib(16)..=ByteSize::gib(64);
         /// Unanswered requests of one client before nearhit stops reading more of them.
         pipeline_depth: usize = 100_000, in 1..=10_000_000;
@@ -79,6 +89,8 @@ section! {
         connect_timeout: Duration = Duration::from_secs(2), in Duration::from_millis(1)..=HOUR;
         /// How long the server may take to answer; `0s` = forever. Blocking commands add their own timeout.
         command_timeout: Duration = Duration::from_secs(5), in Duration::ZERO..=DAY;
+        /// How long the connections and cached replies of a user outlive the user's last client, and unused connections in databases other than 0 their last request. Chosen, not measured.
+        idle_identity_timeout: Duration = MINUTE, in Duration::ZERO..=DAY;
     }
 }
 
@@ -87,16 +99,39 @@ section! {
     Facade "facade" (config => config.facade) {
         /// Append a `# Proxy` section to the replies of `INFO`.
         info_section: bool = true;
+        /// What clients see of the server: `standalone` (no replicas, no cluster) or `transparent` (what it says itself).
+        present_as: PresentAs = PresentAs::Standalone;
+        /// What `MONITOR` shows: `local` (what goes through this nearhit), `upstream` (what the server shows) or `deny`.
+        monitor: MonitorMode = MonitorMode::Local;
         /// Name of nearhit's own command; `""` = none. Rename it when a server module owns the word.
         admin_command: AdminCommand = AdminCommand::default();
     }
 }
 
 section! {
+    /// Subscribers. All of a worker share one subscription a channel, on one connection to the server.
+    PubSub "pubsub" (config => config.pubsub) {
+        /// When that connection is lost, messages are: `close` closes the subscribers, whose libraries reconnect and know it;
+        /// `resubscribe` confirms each subscription once more when it is back, for clients that take that as the news it is.
+        on_loss: OnLoss = OnLoss::Close;
+        /// A message is passed on once nearhit knows what changed before it was published, so that whoever of the same user
+        /// hears it reads nothing older through this nearhit. Costs a round trip to the server.
+        causal: bool = false;
+        /// Unread bytes at which a subscriber is closed; `0` = no limit. Redis' hard limit for `pubsub` clients.
+        output_buffer_hard: ByteSize = ByteSize::mib(32), in ByteSize::new(0)..=ByteSize::gib(64);
+        /// Unread bytes at which a subscriber is closed if it stays there for `output_buffer_soft_time`; `0` = no limit.
+        output_buffer_soft: ByteSize = ByteSize::mib(8), in ByteSize::new(0)..=ByteSize::gib(64);
+        /// How long a subscriber may stay at or above `output_buffer_soft`.
+        output_buffer_soft_time: Duration = MINUTE, in Duration::ZERO..=DAY;
+    }
+}
+
+section! {
     /// The near-cache.
     Cache "cache" (config => config.cache) {
-        /// Answer hot keys from memory; `false` = everything goes to the server.
-        enabled: bool = true;
+        /// `serve` (answer hot keys from memory), `shadow` (answer nothing, but count what memory would have answered, and
+        /// whether that is what the server says: `PROXY SHADOW`) or `off` (everything goes to the server).
+        mode: CacheMode = CacheMode::Serve;
         /// Memory for cached replies, keys and bookkeeping included.
         max_memory: ByteSize = ByteSize::mib(256), in ByteSize::kib(64)..=ByteSize::new(ByteSize::gib(1).bytes() * 16384);
         /// Larger replies are not cached.
@@ -107,18 +142,50 @@ section! {
         admission: Admission = Admission::SecondRead;
         /// How long a first read is remembered, waiting for the second one.
         admission_window: Duration = MINUTE, in Duration::from_millis(1)..=DAY;
+        /// Who leaves when memory is short: `worth` (few hits for its bytes, and long ago), `lru`, `lfu`, `fifo` or `s3fifo`.
+        eviction: EvictionKind = EvictionKind::Worth;
         /// How long "no such key" is remembered; `0s` = not at all.
         negative_ttl: Duration = SECOND, in Duration::ZERO..=DAY;
+        /// The same for reads of whole hashes on servers where single fields expire (Redis 7.4, Valkey 9), which announce it
+        /// late; policies with `hash_field_ttl = false` are free of it.
+        hash_max_ttl: Duration = SECOND, in Duration::ZERO..=DAY;
+        /// How often the server is told which keys were read from memory (`TOUCH`), so that it does not evict them for want
+        /// of readers; `0s` = never.
+        touch_interval: Duration = Duration::from_secs(5), in Duration::ZERO..=HOUR;
+        /// Who shares cached replies: `user` (each user reads what Redis let that user read) or `none` (all share; say so
+        /// only if all users may read the same keys).
+        partition_by: PartitionBy = PartitionBy::User;
+        /// Each client sees keys change in the order in which they changed: who read a new value of one key reads no older
+        /// state of another. Costs hits while anything of the client is on its way to the server, and a moment after.
+        strict_sessions: bool = false;
     }
 }
 
 section! {
     /// How the near-cache learns that a key changed.
     Invalidation "invalidation" (config => config.invalidation) {
-        /// `auto` (= `tracking`), `tracking` (RESP3 push), `redirect` (to a RESP2 connection) or `off` (nothing is cached).
+        /// `tracking` (RESP3 push), `redirect` (to a RESP2 connection), `broadcast` (tracking by `prefixes`), `keyspace`
+        /// (notifications), `ttl` (by age only), `off` (nothing is cached), or `auto`: the first of these that works. What
+        /// each promises: `docs/promises.md`.
         mode: InvalidationMode = InvalidationMode::Auto;
         /// Hits stop when the server has given no sign of life for this long.
         max_staleness: Duration = SECOND, in Duration::from_millis(10)..=HOUR;
+        /// A pub/sub channel on which applications say what they changed, as in `{"op":"SET","key":"k"}`; `""` = none.
+        channel: String = String::new();
+        /// How long nothing is cached after the connection of a `SWAPDB`, `FLUSHALL` or their like was lost, where nearhit may not
+        /// `CLIENT KILL` it to be sure that the command does not run later. Redis' default `tcp-keepalive`.
+        fence_hold: Duration = Duration::from_secs(300), in Duration::ZERO..=DAY;
+        /// Beginnings of the keys that `broadcast` caches; `auto` uses that mode only if there are some. Every write is
+        /// compared with each of them, so they should be few.
+        prefixes: Vec<String> = Vec::new();
+        /// Longest life of an entry in mode `keyspace`: no notification tells of FLUSHALL, FLUSHDB and SWAPDB.
+        keyspace_ttl: Duration = Duration::from_secs(5), in Duration::from_millis(10)..=HOUR;
+        /// Longest life of an entry in mode `ttl`; `auto` uses that mode only if this is more than `0s`.
+        fallback_ttl: Duration = Duration::ZERO, in Duration::ZERO..=MINUTE;
+        /// How often a key is written and deleted at the server to see that its invalidation comes; `0s` = never.
+        canary_interval: Duration = Duration::from_secs(5), in Duration::ZERO..=DAY;
+        /// That key, which nobody may use for anything else; `{id}` is a number of this process.
+        canary_key: String = "__nearhit:canary:{id}".to_owned();
     }
 }
 

@@ -10,8 +10,9 @@ use toml::de::DeValue;
 use super::error::{Code, Invalid};
 use super::reader::{Node, Reader};
 use super::{
-    AdminCommand, Admission, ByteSize, ClientName, HttpPath, InvalidationMode, Listen, LogFormat, LogLevel, Secret,
-    Shape, UpstreamUrl, duration, listen, size, upstream,
+    AdminCommand, Admission, ByteSize, CacheMode, ClientName, EvictionKind, HttpPath, InvalidationMode, Listen,
+    LogFormat, LogLevel, MonitorMode, OnLoss, PartitionBy, PresentAs, Secret, Shape, UpstreamUrl, duration, listen,
+    size, upstream,
 };
 
 /// A type that can be set.
@@ -91,9 +92,15 @@ text_settings! {
     Secret, "text", |text| Ok(Self::new(text)), ToString::to_string;
     Duration, duration::WANTED, duration::parse, |value| duration::show(*value);
     UpstreamUrl, upstream::WANTED, str::parse, |url| url.to_string().trim_end_matches("/0").to_owned();
+    CacheMode, Self::WANTED, str::parse, ToString::to_string;
     Admission, Self::WANTED, str::parse, ToString::to_string;
+    EvictionKind, Self::WANTED, str::parse, ToString::to_string;
     InvalidationMode, Self::WANTED, str::parse, ToString::to_string;
+    OnLoss, Self::WANTED, str::parse, ToString::to_string;
+    PartitionBy, Self::WANTED, str::parse, ToString::to_string;
     LogFormat, Self::WANTED, str::parse, ToString::to_string;
+    MonitorMode, Self::WANTED, str::parse, ToString::to_string;
+    PresentAs, Self::WANTED, str::parse, ToString::to_string;
     LogLevel, Self::WANTED, str::parse, ToString::to_string;
     ClientName, Self::WANTED, str::parse, ToString::to_string;
     AdminCommand, Self::WANTED, str::parse, ToString::to_string;
@@ -185,35 +192,53 @@ macro_rules! number_settings {
 
 number_settings! { u32 u64 usize }
 
-impl Setting for Vec<Listen> {
-    const SHAPE: Shape = Shape::List;
-    const WANTED: &'static str = "a list of ip:port, [ipv6]:port or unix:///path?mode=0660";
+/// Implements [`Setting`] for lists.
+macro_rules! list_settings {
+    ($( $item:ty, $wanted:expr; )+) => {$(
+        impl Setting for Vec<$item> {
+            const SHAPE: Shape = Shape::List;
+            const WANTED: &'static str = $wanted;
 
-    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        let Some(items) = node.get_ref().as_array() else {
-            match node.get_ref().as_str() {
-                Some(text) => {
-                    let invalid = Invalid::new(Code::WrongType, "this is text", Self::WANTED);
-                    reader.refuse(node.span(), invalid.help(format!("write [\"{text}\"]")));
-                }
-                None => reader.wrong_type(node, Self::WANTED),
+            fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+                read_list(node, reader)
             }
-            return None;
-        };
-        let mut listeners = Self::new();
-        for (index, item) in items.iter().enumerate() {
-            let listener = reader.within(&format!("[{index}]"), |reader| {
-                reader.note(item.span());
-                Listen::read(item, reader)
-            });
-            listeners.extend(listener);
-        }
-        (listeners.len() == items.len()).then_some(listeners)
-    }
 
-    fn show(&self) -> String {
-        format!("[{}]", self.iter().map(Setting::show).collect::<Vec<_>>().join(", "))
+            fn show(&self) -> String {
+                format!("[{}]", self.iter().map(Setting::show).collect::<Vec<_>>().join(", "))
+            }
+        }
+    )+};
+}
+
+list_settings! {
+    Listen, "a list of ip:port, [ipv6]:port or unix:///path?mode=0660";
+    String, "a list of texts";
+}
+
+fn read_list<T: Setting>(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Vec<T>>
+where
+    Vec<T>: Setting,
+{
+    let wanted = <Vec<T>>::WANTED;
+    let Some(nodes) = node.get_ref().as_array() else {
+        match node.get_ref().as_str() {
+            Some(text) => {
+                let invalid = Invalid::new(Code::WrongType, "this is text", wanted);
+                reader.refuse(node.span(), invalid.help(format!("write [\"{text}\"]")));
+            }
+            None => reader.wrong_type(node, wanted),
+        }
+        return None;
+    };
+    let mut items = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let item = reader.within(&format!("[{index}]"), |reader| {
+            reader.note(node.span());
+            T::read(node, reader)
+        });
+        items.extend(item);
     }
+    (items.len() == nodes.len()).then_some(items)
 }
 
 /// Text as a TOML string.

@@ -41,10 +41,10 @@ pub struct UpstreamUrl {
 }
 
 /// What to authenticate with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Credentials {
-    /// The user; empty = the default user, for whom `AUTH password` is enough.
-    pub username: String,
+    /// The user; empty = the default user, for whom `AUTH password` is enough. Any bytes, as clients may send them.
+    pub username: Box<[u8]>,
     /// The password; may be empty for a user who needs none.
     pub password: Secret,
 }
@@ -59,7 +59,7 @@ impl Upstream {
         .into_iter()
         .find(|(username, password)| !username.is_empty() || !password.is_empty())
         .map(|(username, password)| Credentials {
-            username: username.clone(),
+            username: username.as_bytes().into(),
             password: password.clone(),
         })
     }
@@ -285,10 +285,10 @@ mod tests {
         let url = parsed("redis://us%40er:p%2Fa%3As@db:6379/15");
         assert_eq!(
             (url.username.as_str(), url.password.reveal(), url.db),
-            ("us@er", "p/a:s", 15)
+            ("us@er", b"p/a:s".as_slice(), 15)
         );
         let url = parsed("redis://:pass@db");
-        assert_eq!((url.username.as_str(), url.password.reveal()), ("", "pass"));
+        assert_eq!((url.username.as_str(), url.password.reveal()), ("", b"pass".as_slice()));
         let url = parsed("unix:///run/my%20redis.sock?db=2");
         assert_eq!((url.address, url.db), (Address::Unix("/run/my redis.sock".into()), 2));
     }

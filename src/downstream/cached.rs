@@ -1,48 +1,43 @@
 //! Cacheable reads: what the near-cache says, and what follows from it.
 
+use super::attribute::{self, Source};
 use super::context::Ticket;
+use super::forward::{Op, loss_text};
 use super::request::{Flow, Turn};
-use super::session::{Core, Fetching};
+use super::session::{Fetching, nanos};
 use crate::cache::EntryId;
-use crate::coherence::{Fill, Lease, Lookup, Query, Sight};
-use crate::command::Command;
+use crate::coherence::{Fill, Keys, Lease, Lookup, NearCache, Query, Sight};
+use crate::command::{Command, Effect};
 use crate::metrics::{Bypass, CacheResult, Outcome};
-use crate::resp::{Request, Shape, Version, encode, to_resp2};
+use crate::mutants::{Mutant, mutated};
+use crate::resp::{Request, Shape, Version, encode};
 use crate::time::Instant;
-
-/// The node of all entries: there is one so far.
-const ORIGIN: u16 = 0;
 
 impl Turn<'_> {
     /// A read of one key.
     pub(super) fn cached(&mut self, command: &Command, request: &Request<'_>) -> Flow {
-        let Some(&hash) = self.core.keys.first() else {
-            return self.pass(Bypass::Disabled, command, request);
-        };
-        if let Err(why) = self.core.causality.may_look(hash) {
-            return self.pass(why, command, request);
-        }
-        let query = Query {
-            hash,
-            key: request.arg(1),
-            id: EntryId {
-                origin: ORIGIN,
-                db: self.core.db,
-                command: command.id().number(),
-                rest: request.tail(2),
-            },
-            shape: command.shape(request),
-            hash_fields: command.hash_field_ttl_cap,
+        let query = match self.query(command, request) {
+            Ok(query) => query,
+            Err(why) => return self.pass(why, command, request),
         };
         let ticket = self.ticket();
         let (must_see, version) = (self.core.causality.must_see(), self.core.version);
-        let (lookup, unproved) = self.with_sight(|turn, sight| {
-            let cache = &turn.context.shared.cache;
+        let looked = self.with_sight(|turn, sight| {
+            let (shared, told) = (&turn.context.shared, turn.core.attributes.get());
             turn.core.pipeline.ready(turn.muted, |out| {
-                cache.lookup(&query, sight, must_see, ticket, version, out)
+                let start = out.len();
+                let looked = shared.cache.lookup(&query, sight, must_see, ticket, version, out);
+                if told {
+                    attribute::before_hit(out, start, &looked.0, sight, &shared.settings.upstream);
+                }
+                looked
             })
         });
-        if unproved && let Some(tracking) = &self.context.shared.tracking {
+        let Some((lookup, unproved)) = looked else {
+            return self.pass(Bypass::SessionState, command, request);
+        };
+        self.count_key(&query, matches!(lookup, Lookup::Hit { .. }));
+        if unproved && let Some(tracking) = self.core.account.tracking() {
             tracking.kick();
         }
         match self.follow(lookup, &query, request) {
@@ -51,11 +46,43 @@ impl Turn<'_> {
         }
     }
 
+    /// Counts a read by its key, if it is one of the sample.
+    pub(super) fn count_key(&self, query: &Query<'_>, hit: bool) {
+        let recorder = &self.context.recorder;
+        if recorder.sampler.takes() {
+            recorder.hot_keys.lock().record(query.hash, query.key, hit, self.now);
+        }
+    }
+
+    /// What the near-cache is asked about a read of one key; `Err`: why it is not.
+    pub(super) fn query<'q>(&self, command: &Command, request: &'q Request<'_>) -> Result<Query<'q>, Bypass> {
+        let &hash = self.core.keys.first().ok_or(Bypass::Disabled)?;
+        self.core.causality.may_look(hash)?;
+        let origin = self.core.account.origin().ok_or(Bypass::SessionState)?;
+        Ok(Query {
+            hash,
+            key: request.arg(1),
+            id: EntryId {
+                origin: origin.number(),
+                db: self.db_of_entries(),
+                command: command.id().number(),
+                rest: request.tail(2),
+            },
+            shape: command.shape(request),
+            hash_fields: command.hash_field_ttl_cap,
+        })
+    }
+
     /// Does what the near-cache said; `Err`: it will not answer.
     fn follow(&mut self, lookup: Lookup, query: &Query<'_>, request: &Request<'_>) -> Result<(), Bypass> {
         let counters = &self.context.recorder.cache;
         match lookup {
-            Lookup::Hit { negative, shared } => {
+            Lookup::Hit {
+                negative,
+                shared,
+                fetched_at,
+                ..
+            } => {
                 if let Some(reply) = shared {
                     let muted = self.muted;
                     self.core.pipeline.ready(muted, |out| out.extend_from_slice(&reply));
@@ -65,24 +92,17 @@ impl Turn<'_> {
                 } else {
                     CacheResult::Hit
                 });
+                let age = self.now.since(fetched_at);
+                self.context.recorder.served_age.record(nanos(age));
                 self.core.answer(query.id.command, Outcome::Hit);
-            }
-            Lookup::Value(reply) => {
-                counters.inc(CacheResult::Coalesced);
-                let version = self.core.version;
-                self.core.pipeline.ready(self.muted, |out| match version {
-                    Version::V3 => out.extend_from_slice(&reply),
-                    Version::V2 => write_resp2(query.shape, &reply, out),
-                });
-                self.core.answer(query.id.command, Outcome::Miss);
             }
             Lookup::Wait => {
                 counters.inc(CacheResult::Coalesced);
-                self.wait(query, request);
+                self.wait(query, request, Source::Coalesced);
             }
             Lookup::Lead(lease) => {
                 counters.inc(CacheResult::Miss);
-                self.wait(query, request);
+                self.wait(query, request, Source::Fetch);
                 self.fetch(lease, request.frame());
             }
             Lookup::Bypass(why) => return Err(why),
@@ -92,17 +112,11 @@ impl Turn<'_> {
 
     /// A read of several keys: from memory only as a whole, and only if all values stood there together.
     pub(super) fn mget(&mut self, command: &Command, request: &Request<'_>) -> Flow {
-        if !self.context.shared.settings.caching {
-            return self.pass(Bypass::Disabled, command, request);
-        }
-        let may_look = |core: &Core| core.keys.iter().try_for_each(|&hash| core.causality.may_look(hash));
-        if let Err(why) = may_look(self.core) {
-            return self.pass(why, command, request);
-        }
-        let Some(get) = self.table.by_name("get") else {
-            return self.pass(Bypass::MultiKeyMiss, command, request);
+        let id = match self.query_all() {
+            Ok(id) => id,
+            Err(why) => return self.pass(why, command, request),
         };
-        let (keys, id) = (std::mem::take(&mut self.core.keys), self.get_id(get));
+        let keys = std::mem::take(&mut self.core.keys);
         let queries = |at: usize| query_get(request.arg(at + 1), keys.get(at).copied().unwrap_or_default(), id);
         let must_see = self.core.causality.must_see();
         let served = self.with_sight(|turn, sight| {
@@ -112,13 +126,33 @@ impl Turn<'_> {
             }
             served
         });
+        for at in 0..keys.len() {
+            self.count_key(&queries(at), served == Some(true));
+        }
         self.core.keys = keys;
-        if !served {
+        if served != Some(true) {
             return self.pass(Bypass::MultiKeyMiss, command, request);
         }
         self.context.recorder.cache.inc(CacheResult::Hit);
         self.core.answer(command.id().number(), Outcome::Hit);
         Flow::Next
+    }
+
+    /// What tells the entries of GET apart, which answer a read of several keys; `Err`: why they are not asked for.
+    pub(super) fn query_all(&self) -> Result<EntryId<'static>, Bypass> {
+        if !self.context.shared.settings.caching {
+            return Err(Bypass::Disabled);
+        }
+        let causality = &self.core.causality;
+        self.core.keys.iter().try_for_each(|&hash| causality.may_look(hash))?;
+        let get = self.table.by_name("get").ok_or(Bypass::MultiKeyMiss)?;
+        let origin = self.core.account.origin().ok_or(Bypass::SessionState)?;
+        Ok(EntryId {
+            origin: origin.number(),
+            db: self.db_of_entries(),
+            command: get.id().number(),
+            rest: b"",
+        })
     }
 
     /// Answers with the entries of all queries, if all are there and none changed while they were looked at.
@@ -130,23 +164,26 @@ impl Turn<'_> {
         must_see: Instant,
     ) -> bool {
         let (cache, version) = (&self.context.shared.cache, self.core.version);
+        let attribute = self.core.attribute(Source::Hit(None), self.node()).unwrap_or_default();
         self.core.pipeline.ready(self.muted, |out| {
             let start = out.len();
-            encode::array_header(out, count);
-            let mut serials = Vec::with_capacity(count);
-            serials.extend((0..count).map_while(|at| cache.peek(&query(at), sight, must_see, version, out)));
-            // The second look. What was there both times was there together in between.
-            let unchanged = |(at, &serial): (usize, &u64)| cache.is_unchanged(&query(at), sight, must_see, serial);
-            let whole = serials.len() == count && serials.iter().enumerate().all(unchanged);
-            if !whole {
+            out.extend_from_slice(&attribute);
+            let served = collect_all(cache, query, count, sight, must_see, version, out).is_some();
+            if !served {
                 out.truncate(start);
             }
-            whole
+            served
         })
     }
 
     /// Has those of the keys fetched that are worth it, for the next read of them.
-    fn prefetch_all<'q>(&self, query: &impl Fn(usize) -> Query<'q>, count: usize, sight: &Sight, must_see: Instant) {
+    pub(super) fn prefetch_all<'q>(
+        &self,
+        query: &impl Fn(usize) -> Query<'q>,
+        count: usize,
+        sight: &Sight,
+        must_see: Instant,
+    ) {
         for query in (0..count).map(query) {
             if let Some(lease) = self.context.shared.cache.prefetch(&query, sight, must_see) {
                 let mut frame = Vec::new();
@@ -156,8 +193,8 @@ impl Turn<'_> {
         }
     }
 
-    fn fetch(&self, lease: Lease, frame: &[u8]) {
-        if let Some(tracking) = &self.context.shared.tracking {
+    pub(super) fn fetch(&self, lease: Lease, frame: &[u8]) {
+        if let Some(tracking) = self.core.account.tracking() {
             tracking.fill(Fill {
                 lease,
                 frame: frame.into(),
@@ -165,60 +202,91 @@ impl Turn<'_> {
         }
     }
 
-    fn ticket(&self) -> Ticket {
-        Ticket {
-            worker: self.context.worker,
-            place: self.session.place,
-            generation: self.session.generation,
-            number: self.core.pipeline.next(),
+    /// Sends reads home whose fetch did not work out. They keep their place among the replies.
+    pub(super) fn send_refused_fetches(&mut self) {
+        for (number, fetching) in std::mem::take(&mut self.core.sent_home) {
+            let op = Op {
+                keys: Keys::One(fetching.key),
+                effect: Effect::Read,
+                attribute: self.core.attribute(Source::Upstream(None), self.node()),
+                ..Op::plain(fetching.command, fetching.started)
+            };
+            let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
+            let connection = self.context.pool.borrow_mut().shared(identity, db, version);
+            match connection {
+                Ok(connection) => self.resend(op, Some(number), &fetching.frame, &connection),
+                Err(loss) => {
+                    let mut reply = Vec::new();
+                    encode::error(&mut reply, loss_text(&loss, false, false).as_bytes());
+                    self.core.pipeline.complete(number, &reply);
+                    self.core.answer(fetching.command, Outcome::Error);
+                }
+            }
+            self.core.causality.fetched(fetching.key);
         }
     }
 
-    /// What tells the entries of GET apart from others of the same key.
-    fn get_id(&self, get: &Command) -> EntryId<'static> {
-        EntryId {
-            origin: ORIGIN,
-            db: self.core.db,
-            command: get.id().number(),
-            rest: b"",
+    fn db_of_entries(&self) -> u32 {
+        if mutated(Mutant::SelectLeaks) {
+            return self.context.shared.settings.db;
         }
+        self.core.db
     }
 
-    fn wait(&mut self, query: &Query<'_>, request: &Request<'_>) {
+    fn wait(&mut self, query: &Query<'_>, request: &Request<'_>, source: Source) {
         let number = self.core.pipeline.pend(self.muted);
         self.core.causality.fetching(query.hash);
         let fetching = Fetching {
             key: query.hash,
             command: query.id.command,
             started: self.now,
+            source,
             frame: request.frame().into(),
         };
         self.core.fetching.insert(number, fetching);
     }
 
     fn pass(&mut self, why: Bypass, command: &Command, request: &Request<'_>) -> Flow {
-        self.context.recorder.cache.inc(CacheResult::Bypass);
-        self.context.recorder.bypass.inc(why);
-        self.forward_read(command, request)
+        self.tell(why);
+        let flow = self.forward_read(command, request);
+        if flow == Flow::Next {
+            self.context.recorder.cache.inc(CacheResult::Bypass);
+            self.context.recorder.bypass.inc(why);
+        }
+        flow
     }
 }
 
-fn query_get<'q>(key: &'q [u8], hash: u64, id: EntryId<'q>) -> Query<'q> {
+/// Appends the values of all queries as one array and gives the numbers of their entries, if all are there and none
+/// changed while they were looked at.
+pub(super) fn collect_all<'q>(
+    cache: &NearCache<Ticket>,
+    query: &impl Fn(usize) -> Query<'q>,
+    count: usize,
+    sight: &Sight,
+    must_see: Instant,
+    version: Version,
+    out: &mut Vec<u8>,
+) -> Option<Vec<u64>> {
+    let start = out.len();
+    encode::array_header(out, count);
+    let mut serials = Vec::with_capacity(count);
+    serials.extend((0..count).map_while(|at| cache.peek(&query(at), sight, must_see, version, out)));
+    // The second look. What was there both times was there together in between.
+    let unchanged = |(at, &serial): (usize, &u64)| cache.is_unchanged(&query(at), sight, must_see, serial);
+    if serials.len() == count && serials.iter().enumerate().all(unchanged) {
+        return Some(serials);
+    }
+    out.truncate(start);
+    None
+}
+
+pub(super) fn query_get<'q>(key: &'q [u8], hash: u64, id: EntryId<'q>) -> Query<'q> {
     Query {
         hash,
         key,
         id,
         shape: Shape::Generic,
         hash_fields: false,
-    }
-}
-
-/// Appends a RESP3 reply as RESP2; what cannot be converted (it was scanned, so there is no such thing) is an error.
-pub(super) fn write_resp2(shape: Shape, reply: &[u8], out: &mut Vec<u8>) {
-    if let Err(error) = to_resp2(shape, reply, out) {
-        encode::error(
-            out,
-            format!("ERR nearhit: the reply cannot be written in RESP2: {error}").as_bytes(),
-        );
     }
 }

@@ -8,18 +8,26 @@
 //! acknowledgement. "Released" ends what rules P and H wait for.
 
 use std::rc::Rc;
-use std::time::Duration;
 
+use super::client_kill::Kill;
+use super::client_tracking::{self, ClientTracking};
 use super::context::Ticket;
-use super::session::{Session, nanos};
+use super::door::Knocked;
+use super::edit::Edit;
+use super::pause::Asked;
+use super::pubsub::Change;
+use super::rights::{AclChange, Question};
+use super::session::{Core, Session, nanos};
+use super::shadow::Shadowed;
 use super::transaction::{self, Transaction};
-use super::{pinned, splice, subscribe, switch};
+use super::{identity, pinned, subscribe, switch};
 use crate::coherence::{Flushing, Keys};
 use crate::command::Effect;
+use crate::config::Credentials;
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
-use crate::resp::encode;
+use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
-use crate::upstream::{Loss, Taken, Waiter};
+use crate::upstream::{Loss, Taken};
 
 /// What is special about a reply, beyond passing it on.
 #[derive(Debug, Default)]
@@ -33,22 +41,61 @@ pub(super) enum Special {
     Select(u32),
     /// HELLO: the session speaks another protocol once it succeeds.
     Hello(switch::Hello),
-    /// INFO: the `# Proxy` section is appended.
-    Info,
-    /// AUTH: a PING in its place for nearhit's own credentials, else from its success on the session keeps its connection.
-    Auth,
+    /// The client reads it with something of nearhit's in it.
+    Edit(Edit),
+    /// A password is judged at the door; `again`: by another doorman, if this one is lost.
+    Knock { again: bool },
+    /// AUTH: from its success on the session is who it says.
+    Auth(Credentials),
     /// MULTI.
     Multi,
     /// EXEC of this transaction.
     Exec(Transaction),
-    /// A command of the SUBSCRIBE family.
+    /// A command of the SUBSCRIBE family, on a connection of the session's own.
     Subscribe(subscribe::Expected),
-    /// From its success on the session keeps its connection.
+    /// The same on the connection subscribers share.
+    Change(Box<Change>),
+    /// The session keeps its connection, unless the server does not know the command: nobody else knows what it does.
     Keep,
+    /// From its success on the session keeps its connection.
+    KeepIfDone,
+    /// CLIENT TRACKING: from its success on the session is tracked like this.
+    Tracking(Option<ClientTracking>),
+    /// PING, to learn the id of the connection that others redirect to.
+    Host(Vec<Ticket>),
+    /// CLIENT PAUSE or UNPAUSE.
+    Pause(Asked),
     /// From its success on lines of MONITOR come.
     Monitor,
     /// It may wait for as long as it likes.
     Blocking,
+    /// Whether the session may run a command that nearhit answers.
+    Question(Question),
+    /// Rights change once it has run.
+    Acl(AclChange),
+    /// It ends a script, or everything; its connection may be in another database than the session.
+    PastScript,
+    /// CLIENT KILL, which the server judges first.
+    Kill(Kill),
+    /// CLIENT UNBLOCK of this session; the reply goes to whoever asked.
+    Unblock(Ticket),
+}
+
+impl Special {
+    /// Whether what stands behind it in the pipeline means something else without it: a write would go to another
+    /// database, or as another user. When nobody knows what the server would have said, the session must end.
+    pub(super) fn must_be_known(&self) -> bool {
+        matches!(self, Self::Select(_)) || self.is_login()
+    }
+
+    /// Whether it says who the client is.
+    pub(super) fn is_login(&self) -> bool {
+        match self {
+            Self::Auth(_) => true,
+            Self::Hello(hello) => hello.login.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// A request on its way.
@@ -61,14 +108,30 @@ pub(super) struct Op {
     pub(super) writes: bool,
     /// On the session's own connection.
     pub(super) pinned: bool,
+    /// On the connection subscribers share.
+    pub(super) hub: bool,
     pub(super) special: Special,
     pub(super) started: Instant,
     pub(super) outcome: Outcome,
     /// Keeps fetches from being stored while a command that flushes is on its way; letting it go flushes once more.
     pub(super) flushing: Option<Flushing<Ticket>>,
+    /// Bytes of the request.
+    pub(super) bytes: usize,
+    /// What those who watch are shown once it is answered.
+    pub(super) words: Option<Box<[u8]>>,
+    /// What the client is told about the reply, in front of it.
+    pub(super) attribute: Option<Box<[u8]>>,
+    /// Shadow mode: what the near-cache would have done with it, if that is not to pass it on.
+    pub(super) shadow: Option<Box<Shadowed>>,
 }
 
 impl Op {
+    /// Whether nobody but the server can have chosen the words of an error: not a script, and not a command that nobody
+    /// told us about. What the doorman says is about whom it let in.
+    fn is_servers_word(&self) -> bool {
+        !matches!(self.effect, Effect::Unknown | Effect::KeylessRead) && !self.special.is_login()
+    }
+
     /// A request that touches no key and is passed on as it is, at home.
     pub(super) fn plain(command: u16, started: Instant) -> Self {
         Self {
@@ -77,29 +140,31 @@ impl Op {
             effect: Effect::None,
             writes: false,
             pinned: false,
+            hub: false,
             special: Special::No,
             started,
             outcome: Outcome::Bypass,
             flushing: None,
+            bytes: 0,
+            words: None,
+            attribute: None,
+            shadow: None,
         }
-    }
-
-    /// Until it is answered nothing may be read from the cache: its effects are not told by its keys.
-    pub(super) fn hides_effects(&self) -> bool {
-        matches!(self.effect, Effect::Unknown | Effect::Admin)
     }
 }
 
 /// Who waits for one reply: a session, and the slot in its pipeline.
 pub struct Forwarded {
-    session: Rc<Session>,
-    number: Option<u64>,
-    op: Op,
-    applied: bool,
+    pub(super) session: Rc<Session>,
+    pub(super) number: Option<u64>,
+    pub(super) op: Op,
+    pub(super) applied: bool,
     /// The client was told that the reply is late.
-    late: bool,
+    pub(super) late: bool,
+    /// Bytes of the reply, as far as they came.
+    pub(super) size: usize,
     /// Parts of the reply were passed on.
-    partly: bool,
+    pub(super) partly: bool,
 }
 
 impl Forwarded {
@@ -111,58 +176,105 @@ impl Forwarded {
             op,
             applied: false,
             late: false,
+            size: 0,
             partly: false,
         }
     }
 
     /// The effects of the request, once it was executed or may have been.
-    fn apply(&mut self, now: Instant) {
+    pub(super) fn apply(&mut self, now: Instant) {
         if std::mem::replace(&mut self.applied, true) {
             return;
         }
         let shared = &self.session.context.shared;
-        if !shared.settings.caching {
+        match &self.op.special {
+            Special::Acl(change) => change.apply(&shared.accounts),
+            Special::Exec(transaction) if transaction.admin => shared.accounts.forget_rights(),
+            _ => {}
+        }
+        if !shared.settings.caching || self.op.shadow.is_some() {
+            // What the near-cache would have answered has no effect when it does answer, either.
             return;
         }
-        let keys = self.op.keys.as_slice();
-        let cache = &shared.cache;
-        match self.op.effect {
-            Effect::Read => {
-                let waiting = keys.iter().fold(false, |waiting, &key| cache.saw(key, now) | waiting);
-                // Only a proof asked for after the reply counts. What a later read would ask for comes before its own
-                // reply, so without this a client that goes on reading would never see a hit again.
-                if waiting && let Some(tracking) = &shared.tracking {
-                    tracking.kick();
-                }
-            }
-            Effect::Write | Effect::Unknown => keys.iter().for_each(|&key| cache.kill(key)),
-            Effect::Admin => drop(self.op.flushing.take()),
-            Effect::None | Effect::KeylessRead => {}
+        let mut core = self.session.core.borrow_mut();
+        let flushing = self.op.flushing.take();
+        let op = &self.op;
+        let waiting = shared
+            .cache
+            .returns(op.effect, &op.keys, flushing, &mut core.causality, now);
+        if mutated(Mutant::AckFirst) && matches!(op.effect, Effect::Write | Effect::Unknown) {
+            let (shared, keys) = (std::sync::Arc::clone(shared), op.keys.clone());
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                keys.as_slice().iter().for_each(|&key| shared.cache.kill(key));
+            });
         }
-        if matches!(self.op.effect, Effect::Unknown | Effect::Admin | Effect::KeylessRead) {
-            self.session.core.borrow_mut().causality.saw(now);
+        // Only a proof asked for after the reply counts. What a later read would ask for comes before its own reply, so
+        // without this a client that goes on reading would never see a hit again.
+        if waiting && let Some(tracking) = core.account.tracking() {
+            tracking.kick();
         }
     }
 
     /// The request is over: what waited for it may go on.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let mut core = self.session.core.borrow_mut();
         if self.op.pinned {
             if let Some(pin) = &mut core.pin {
                 pin.returned(&self.op.special);
             }
-        } else {
-            core.at_home -= 1;
-            core.causality.answered(&self.op.keys, self.op.hides_effects());
+            if core.is_uploading(self.number) {
+                // It was refused before it was whole, and the rest of it would be taken for something else.
+                core.closing.get_or_insert(Disconnect::Upstream);
+            }
+        } else if self.op.hub {
+            core.at_hub -= 1;
+        } else if !matches!(self.op.special, Special::Change(_)) {
+            core.home.answered(self.op.bytes, self.size);
+            let largest = &self.session.context.largest;
+            largest.set(largest.get().max(self.size));
+            if self.op.shadow.is_none() {
+                core.causality.answered(&self.op.keys, self.op.effect);
+            }
         }
         match self.op.special {
-            Special::Select(_) | Special::Hello(_) if !self.op.pinned => core.switching = false,
-            Special::Exec(_) => core.switching = false,
+            Special::Select(_) if !self.op.pinned => core.switching = false,
+            Special::Knock { .. } => {
+                core.switching = false;
+                self.session.context.door.leave();
+            }
+            Special::Exec(_)
+            | Special::Kill(_)
+            | Special::Question(_)
+            | Special::Hello(_)
+            | Special::Acl(_)
+            | Special::PastScript => {
+                core.switching = false;
+            }
+            Special::Unblock(_) => pinned::unhold(&mut core),
+            Special::Host(ref askers) => {
+                let id = core.pin.as_ref().and_then(|pin| pin.connection.peer_id());
+                askers.iter().for_each(|&asker| self.session.context.hosted(asker, id));
+            }
             _ => {}
         }
     }
 
-    fn record(&self, kind: u8, now: Instant) {
+    /// Shows it to those who watch, and before it what ran with it.
+    pub(super) fn show(&mut self, kind: u8, frame: &[u8]) {
+        let Some(words) = self.op.words.take() else { return };
+        if let Special::Exec(transaction) = &self.op.special
+            && kind == b'*'
+            && !frame.starts_with(b"*-1")
+        {
+            for words in transaction.words() {
+                self.session.show_answered(words, kind, frame);
+            }
+        }
+        self.session.show_answered(&words, kind, frame);
+    }
+
+    pub(super) fn record(&self, kind: u8, now: Instant) {
         let outcome = if matches!(kind, b'-' | b'!') {
             Outcome::Error
         } else {
@@ -174,8 +286,17 @@ impl Forwarded {
             .record(self.op.command, outcome, nanos(now.since(self.op.started)));
     }
 
+    pub(super) fn done(&mut self, kind: u8, now: Instant) -> Taken {
+        if !matches!(&self.op.special, Special::Change(change) if !change.is_clients()) {
+            self.record(kind, now);
+        }
+        self.release();
+        self.session.wake();
+        Taken::Done
+    }
+
     /// The reply as the client is to read it.
-    fn pass_on(&mut self, kind: u8, frame: &[u8]) {
+    pub(super) fn pass_on(&mut self, kind: u8, frame: &[u8], now: Instant) {
         let failed = matches!(kind, b'-' | b'!');
         if failed {
             self.session
@@ -185,134 +306,56 @@ impl Forwarded {
                 .command_errors
                 .inc((Origin::Upstream, error_kind(frame)));
         }
+        match &self.op.special {
+            Special::Unblock(asker) => return self.session.context.answer(*asker, frame),
+            Special::Question(_) | Special::Knock { .. } if self.late => return,
+            Special::Knock { .. } => {
+                self.session.core.borrow_mut().knocked = Some(Knocked::Answered(frame.to_vec()));
+                return;
+            }
+            Special::Question(question) => return question.answered(&mut self.session.core.borrow_mut(), frame),
+            _ => {}
+        }
         let Some(number) = self.number else { return };
         let mut core = self.session.core.borrow_mut();
         let core = &mut *core;
+        if (failed || !core.is_authenticated()) && self.op.is_servers_word() {
+            core.account.learn(frame);
+        }
+        let other = self.heed(core, kind, frame, now);
+        if let Some(attribute) = &self.op.attribute {
+            core.pipeline.append(number, attribute);
+        }
+        core.pipeline.complete(number, other.as_deref().unwrap_or(frame));
+    }
+
+    /// What the reply means to the session; gives the reply in other words, where the client is to read it in those.
+    fn heed(&self, core: &mut Core, kind: u8, frame: &[u8], now: Instant) -> Option<Vec<u8>> {
+        let (session, pinned) = (&self.session, self.op.pinned);
+        let shared = &session.context.shared;
+        let failed = matches!(kind, b'-' | b'!');
         match &self.op.special {
-            Special::Select(db) if !failed && !self.late => switch::selected(&self.session, core, *db, self.op.pinned),
             Special::Hello(hello) if !failed && !self.late => {
-                if let Some(reply) = switch::greeted(&self.session, core, hello, frame, self.op.pinned) {
-                    return core.pipeline.complete(number, &reply);
-                }
+                return switch::greeted(session, core, hello, frame, pinned);
             }
-            Special::Info if !failed => {
-                if let Some(reply) = splice::info(&self.session.context.shared, frame, kind) {
-                    return core.pipeline.complete(number, &reply);
-                }
+            Special::Edit(edit) => return edit.apply(shared, core, kind, frame),
+            Special::Exec(transaction) => return transaction::executed(session, core, transaction, frame),
+            Special::Kill(kill) if !self.late => return kill.judged(session, core, frame),
+            Special::Select(db) if !failed && !self.late => switch::selected(session, core, *db, pinned),
+            Special::Hello(hello) if failed => switch::refused(session, core, hello, frame, pinned),
+            Special::Auth(credentials) if !failed && !self.late => {
+                identity::logged_in(session, core, credentials, pinned);
             }
-            Special::Auth if !failed && !self.op.pinned => return core.pipeline.complete(number, b"+OK\r\n"),
-            Special::Auth if !failed => pinned::keep(core),
+            Special::Acl(change) => change.answered(session, core, frame),
+            Special::Tracking(tracking) if !failed => client_tracking::tracked(core, *tracking),
+            Special::Pause(asked) if !failed => shared.common.pause.done(*asked, now),
             Special::Multi if failed && !frame.starts_with(b"-ERR MULTI calls") => pinned::refused_multi(core),
-            Special::Exec(transaction) => {
-                if let Some(reply) = transaction::executed(&self.session, core, transaction, frame) {
-                    return core.pipeline.complete(number, &reply);
-                }
-            }
             Special::Keep if !(failed && frame.starts_with(b"-ERR unknown ")) => pinned::keep(core),
+            Special::KeepIfDone if !failed => pinned::keep(core),
             Special::Monitor if !failed => pinned::monitoring(core),
             _ => {}
         }
-        core.pipeline.complete(number, frame);
-    }
-
-    fn fail(&self, text: &str) {
-        let Some(number) = self.number else { return };
-        let mut reply = Vec::new();
-        encode::error(&mut reply, text.as_bytes());
-        self.session.core.borrow_mut().pipeline.complete(number, &reply);
-    }
-
-    fn count_error(&self, kind: ErrorKind) {
-        let metrics = &self.session.context.shared.metrics;
-        metrics.command_errors.inc((Origin::Proxy, kind));
-        if self.op.writes && kind != ErrorKind::Connect {
-            metrics.uncertain_replies.inc();
-        }
-    }
-}
-
-impl Waiter for Forwarded {
-    fn frame(&mut self, kind: u8, frame: &[u8], now: Instant) -> Taken {
-        if self.op.pinned {
-            match subscribe::sort(&self.session, &mut self.op.special, self.number, kind, frame) {
-                subscribe::Sorted::Reply => {}
-                subscribe::Sorted::Message => return Taken::NotMine,
-                subscribe::Sorted::Confirmation { last: false } => {
-                    self.session.wake();
-                    return Taken::More;
-                }
-                subscribe::Sorted::Confirmation { last: true } => {
-                    self.apply(now);
-                    self.record(kind, now);
-                    self.release();
-                    self.session.wake();
-                    return Taken::Done;
-                }
-            }
-        } else if kind == b'>' {
-            return Taken::NotMine;
-        }
-        self.apply(now);
-        self.pass_on(kind, frame);
-        self.record(kind, now);
-        self.release();
-        self.session.wake();
-        Taken::Done
-    }
-
-    fn part(&mut self, kind: u8, part: &[u8], _first: bool, last: bool, now: Instant) {
-        self.apply(now);
-        self.partly = true;
-        if let Some(number) = self.number {
-            self.session.core.borrow_mut().pipeline.append(number, part);
-        }
-        if last {
-            if let Some(number) = self.number {
-                self.session.core.borrow_mut().pipeline.finish(number);
-            }
-            self.record(kind, now);
-            self.release();
-        }
-        self.session.wake();
-    }
-
-    fn late(&mut self, after: Duration, _now: Instant) {
-        if self.partly {
-            // The client has half of the reply: an error would become part of it. If the rest does not come either, the
-            // connection is given up, and the client's with it.
-            return;
-        }
-        self.late = true;
-        self.fail(&self.session.context.late_text(after, self.op.writes));
-        self.count_error(ErrorKind::Timeout);
-        let mut core = self.session.core.borrow_mut();
-        if !self.op.pinned {
-            core.switching = false;
-        }
-        drop(core);
-        self.session.wake();
-    }
-
-    fn lost(mut self, loss: &Loss, sent: bool, now: Instant) {
-        self.apply(now);
-        let text = loss_text(loss, sent, self.op.writes);
-        if self.partly {
-            // Half a reply was passed on; nothing can follow it.
-            self.session.core.borrow_mut().dead.get_or_insert(Disconnect::Upstream);
-        } else if !self.late {
-            self.fail(&text);
-            self.count_error(if sent { ErrorKind::Other } else { ErrorKind::Connect });
-        }
-        self.release();
-        if self.op.pinned {
-            // Whatever state the connection had is gone; the client must know.
-            self.session
-                .core
-                .borrow_mut()
-                .closing
-                .get_or_insert(Disconnect::Upstream);
-        }
-        self.session.wake();
+        None
     }
 }
 

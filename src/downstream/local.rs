@@ -1,127 +1,119 @@
-//! Commands that are answered here: what is about the client's connection to us, and nearhit's own.
+//! Commands that are handled here: what is about the client's connection to us, and nearhit's own.
 
-use std::fmt::Write as _;
-
-use super::context::Peer;
-use super::forward::Special;
-use super::identity::client_name;
+use super::answers::{answer, with_peer};
+use super::client_kill::Kill;
+use super::edit::Edit;
+use super::facade;
+use super::forward::{Op, Special};
 use super::request::{Flow, Turn};
 use super::session::Replies;
 use crate::command::{Command, error_text};
+use crate::config::PresentAs;
 use crate::metrics::{Disconnect, Outcome};
+use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Version, encode};
-use crate::time;
 
 impl Turn<'_> {
     /// A command whose row says that the session handles it.
     pub(super) fn local(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         let number = command.id().number();
+        if command.check_arity(request)
+            && let Some(flow) = self.permitted(command)
+        {
+            return flow;
+        }
         match command.name() {
             "select" => return self.select(command, request),
-            "proxy" => return self.admin(request),
             _ if !command.check_arity(request) => {
-                let text = error_text::wrong_arity(command);
-                self.core.pipeline.ready(self.muted, |out| encode::error(out, &text));
-                self.core.answer(number, Outcome::Error);
-                return Flow::Next;
+                self.refuse(number, error_text::wrong_arity(command));
             }
             "hello" => return self.hello(command, request),
             "auth" => return self.auth(command, request),
             "reset" => return self.reset(number),
             "quit" => {
-                self.reply(number, |out| encode::simple(out, b"OK"));
+                self.local_reply(number, |out| encode::simple(out, b"OK"));
                 self.core.closing = Some(Disconnect::Eof);
             }
-            "client|id" => {
-                let id = i64::try_from(self.session.id).unwrap_or(i64::MAX);
-                self.reply(number, |out| encode::integer(out, id));
-            }
-            "client|getname" => {
-                let (name, version) = (self.peer(|peer| peer.name.clone()), self.core.version);
-                self.reply(number, |out| match name.as_str() {
-                    "" => encode::null(out, version),
-                    name => encode::bulk(out, name.as_bytes()),
-                });
-            }
-            "client|setname" => match client_name(request.arg(2)) {
-                Ok(name) => {
-                    self.peer(|peer| peer.name = name);
-                    self.reply(number, |out| encode::simple(out, b"OK"));
-                }
-                Err(text) => self.refuse(number, &text),
-            },
-            "client|setinfo" => self.set_info(number, request),
             "client|reply" => self.set_replies(number, request),
-            "client|info" => {
-                let id = self.session.id;
-                let line = self.peer(|peer| client_line(id, peer));
-                self.text(number, &line);
+            "client|unblock" => return self.unblock(number, request),
+            "client|kill" => {
+                let (kill, judged) = Kill::read(request);
+                // Whoever kills itself is not to have anything behind that done.
+                self.core.switching = true;
+                return self.ask(number, Special::Kill(kill), &judged);
             }
-            "client|list" => self.list_clients(number),
-            // They ask for nothing that nearhit would do to a client otherwise.
-            "client|no-evict" | "client|no-touch" | "client|capa" => {
-                self.reply(number, |out| encode::simple(out, b"OK"));
+            // Whether there is such a thing depends on the server's version, and so is its own to say.
+            "client|no-evict" | "client|capa" if command.reported.is_none() => {
+                return self.forward_here(command, request);
             }
-            other => {
-                let name = other.replace('|', " ").to_uppercase();
-                self.refuse(number, &format!("ERR nearhit does not support '{name}' yet"));
+            name if facade::is_about_cluster(name) => {
+                if self.context.shared.settings.present_as == PresentAs::Transparent {
+                    return self.ask_cluster(command, request);
+                }
+                let question = facade::cluster_question(&self.context.shared, request);
+                return self.ask(number, Special::Edit(Edit::NoCluster), &question);
             }
+            _ => return self.answer_here(command, request),
         }
         Flow::Next
     }
 
-    fn list_clients(&mut self, number: u16) {
-        let peers = self.context.shared.peers.iter();
-        let mut rows: Vec<_> = peers
-            .map(|peer| (*peer.key(), client_line(*peer.key(), peer.value())))
-            .collect();
-        rows.sort_unstable_by_key(|(id, _)| *id);
-        let text: String = rows.into_iter().map(|(_, line)| line).collect();
-        self.text(number, &text);
-    }
-
-    /// nearhit's own command.
-    pub(super) fn admin(&mut self, request: &Request<'_>) -> Flow {
-        let (version, db) = (self.core.version, self.core.db);
-        let number = self
-            .table
-            .by_name("proxy")
-            .map_or(crate::metrics::OTHER, |row| row.id().number());
-        match self.context.shared.admin.get() {
-            Some(admin) => self.reply(number, |out| admin.run(request, version, db, out)),
-            None => self.refuse(number, "ERR nearhit is still starting"),
+    /// Answers a command that asks only nearhit.
+    pub(super) fn answer_here(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        let number = command.id().number();
+        match answer(self.session, self.core, command, request) {
+            Some(reply) if reply.starts_with(b"-") => self.pass_error(number, &reply),
+            Some(reply) => self.local_reply(number, |out| out.extend_from_slice(&reply)),
+            None => return self.forward_here(command, request),
         }
         Flow::Next
     }
 
-    /// INFO: `None` when it was answered here, else what its reply needs.
-    pub(super) fn info(&mut self, request: &Request<'_>) -> Option<Special> {
-        let asks = |name: &str| {
-            request
-                .args_from(1)
-                .any(|arg| arg.eq_ignore_ascii_case(name.as_bytes()))
+    /// The server answers, over whichever connection the session has now.
+    pub(super) fn forward_here(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        match &self.core.pin {
+            Some(_) => self.send_pinned_plain(command, request),
+            None => self.forward_plain(command, request),
+        }
+    }
+
+    /// A command about the cluster, where clients are to know of it.
+    fn ask_cluster(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        let changes_connection = !command.name().contains('|');
+        if self.core.pin.is_none() && !changes_connection {
+            return self.shared(command, request);
+        }
+        match self.pin(command.id().number()) {
+            Ok(()) => self.send_pinned(command, request),
+            Err(flow) => flow,
+        }
+    }
+
+    /// A command that the server does while a script runs: over a connection that waits for no script, and in the database
+    /// connections begin in, because while a script runs a server lets nobody change it.
+    pub(super) fn past_a_script(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        if let Err(flow) = self.pin_in(0, command.id().number()) {
+            return flow;
+        }
+        let flow = self.send_pinned(command, request);
+        // The next request belongs into the session's own database.
+        self.core.switching = true;
+        flow
+    }
+
+    /// Sends `frame` in the place of a request; `special` makes the client's reply of the server's.
+    fn ask(&mut self, number: u16, special: Special, frame: &[u8]) -> Flow {
+        let op = Op {
+            special,
+            outcome: Outcome::Local,
+            pinned: self.core.pin.is_some(),
+            ..Op::plain(number, self.now)
         };
-        if request.len() == 2 && asks("proxy") {
-            let text = self
-                .context
-                .shared
-                .admin
-                .get()
-                .map(|admin| admin.info_section())
-                .unwrap_or_default();
-            let number = self
-                .table
-                .by_name("info")
-                .map_or(crate::metrics::OTHER, |row| row.id().number());
-            self.text(number, &text);
-            return None;
+        match op.pinned {
+            true => self.send_on_pin(Some(op), frame),
+            false => self.send_home(op, frame, self.core.db, self.core.version),
         }
-        let wanted = request.len() == 1 || asks("default") || asks("all") || asks("everything") || asks("proxy");
-        Some(if wanted && self.context.shared.settings.info_section {
-            Special::Info
-        } else {
-            Special::No
-        })
+        Flow::Next
     }
 
     /// RESET: back to how the connection began, once everything before it is answered.
@@ -130,22 +122,33 @@ impl Turn<'_> {
         if !self.core.is_quiet() || !pin_quiet {
             return Flow::Hold;
         }
+        if !self.end_listening() {
+            return Flow::Hold;
+        }
         if let Some(pin) = self.core.pin.take() {
             pin.connection.close();
             self.context.shared.metrics.clients_pinned.dec();
         }
+        if !mutated(Mutant::ResetLeaksUser) {
+            self.core.account = self.context.shared.accounts.initial();
+        }
+        self.core.causality.saw(self.now);
+        self.forget_sight();
+        self.session.end_watching(self.core);
         self.core.version = Version::V2;
+        self.core.attributes.set(false);
         self.core.db = self.context.shared.settings.db;
         // As Redis does: OFF ends before the answer, SKIP behind it.
         self.muted &= self.core.replies == Replies::On;
         self.core.replies = Replies::On;
-        let db = self.core.db;
-        self.peer(|peer| {
+        let (db, user) = (self.core.db, self.core.account.user_name());
+        with_peer(self.session, |peer| {
             peer.name.clear();
+            peer.user = user;
             peer.db = db;
             peer.resp = 2;
         });
-        self.reply(number, |out| encode::simple(out, b"RESET"));
+        self.local_reply(number, |out| encode::simple(out, b"RESET"));
         Flow::Next
     }
 
@@ -154,7 +157,7 @@ impl Turn<'_> {
         if mode.eq_ignore_ascii_case(b"on") {
             self.core.replies = Replies::On;
             self.muted = false;
-            self.reply(number, |out| encode::simple(out, b"OK"));
+            self.local_reply(number, |out| encode::simple(out, b"OK"));
         } else if mode.eq_ignore_ascii_case(b"off") {
             self.core.replies = Replies::Off;
         } else if mode.eq_ignore_ascii_case(b"skip") {
@@ -166,65 +169,9 @@ impl Turn<'_> {
         }
     }
 
-    fn set_info(&mut self, number: u16, request: &Request<'_>) {
-        let (option, value) = (request.arg(2), request.arg(3));
-        if !value.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
-            let option = String::from_utf8_lossy(option).to_lowercase();
-            return self.refuse(
-                number,
-                &format!("ERR {option} cannot contain spaces, newlines or special characters."),
-            );
-        }
-        let value = String::from_utf8_lossy(value).into_owned();
-        if option.eq_ignore_ascii_case(b"lib-name") {
-            self.peer(|peer| peer.library.0 = value);
-        } else if option.eq_ignore_ascii_case(b"lib-ver") {
-            self.peer(|peer| peer.library.1 = value);
-        } else {
-            return self.refuse(
-                number,
-                &format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(option)),
-            );
-        }
-        self.reply(number, |out| encode::simple(out, b"OK"));
-    }
-
-    fn reply(&mut self, number: u16, write: impl FnOnce(&mut Vec<u8>)) {
+    /// A reply of nearhit's own.
+    pub(super) fn local_reply(&mut self, number: u16, write: impl FnOnce(&mut Vec<u8>)) {
         self.core.pipeline.ready(self.muted, write);
         self.core.answer(number, Outcome::Local);
     }
-
-    fn text(&mut self, number: u16, text: &str) {
-        let version = self.core.version;
-        self.reply(number, |out| encode::verbatim(out, version, *b"txt", text.as_bytes()));
-    }
-
-    fn peer<T: Default>(&self, change: impl FnOnce(&mut Peer) -> T) -> T {
-        self.context
-            .shared
-            .peers
-            .get_mut(&self.session.id)
-            .map(|mut peer| change(&mut peer))
-            .unwrap_or_default()
-    }
-}
-
-/// A client as CLIENT LIST shows it: Redis' own fields first.
-fn client_line(id: u64, peer: &Peer) -> String {
-    let mut line = String::new();
-    let age = time::now().since(peer.since).as_secs();
-    let Peer {
-        addr,
-        laddr,
-        name,
-        db,
-        resp,
-        library: (lib, ver),
-        ..
-    } = peer;
-    let _infallible = writeln!(
-        line,
-        "id={id} addr={addr} laddr={laddr} fd=-1 name={name} age={age} db={db} resp={resp} lib-name={lib} lib-ver={ver}"
-    );
-    line
 }

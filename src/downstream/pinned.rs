@@ -7,26 +7,33 @@
 //! The session waits for its own requests before it changes connection in either direction, so that effects keep their
 //! order.
 
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
+use super::client_tracking::ClientTracking;
+use super::edit::Edit;
 use super::forward::{Forwarded, Op, Special, loss_text};
-use super::identity::read_hello;
+use super::identity::{read_auth, read_hello};
+use super::listener::Listener;
+use super::live::{Shown, letter};
+use super::pause::Asked;
 use super::request::{Flow, Turn};
+use super::rights::AclChange;
 use super::session::{Core, Session};
 use super::subscribe::{self, Subscriptions};
 use super::switch;
 use super::transaction::Transaction;
 use crate::coherence::Keys;
-use crate::command::{Command, Effect, Pin as Why};
+use crate::command::{Command, Effect, Origin, Pin as Why, Place, flag};
 use crate::metrics::{Disconnect, Outcome};
 use crate::resp::{Request, Version, encode};
 use crate::time::Instant;
-use crate::upstream::{Connection, Loss, Outlet};
+use crate::upstream::{Connection, Identity, Loss};
 
 /// The session's own connection and what keeps it.
 pub(super) struct Pin {
     pub(super) connection: Connection<Forwarded>,
     /// As which it was handed out, and to which it may go back.
+    identity: Identity,
     db: u32,
     version: Version,
     /// Requests on their way on it.
@@ -41,24 +48,37 @@ pub(super) struct Pin {
     pub(super) monitoring: bool,
     /// The session keeps it until it leaves or says RESET.
     sticky: bool,
+    /// Half of a request was sent over it.
+    uploading: bool,
     /// It is not in the state it was handed out in: nobody else may have it.
     altered: bool,
+    /// How the server tracks it.
+    tracking: Option<ClientTracking>,
+    /// Its server is asked to end what it waits in: until then nothing more is sent, and nobody else may have it.
+    held: usize,
 }
 
 impl Pin {
     /// Whether the session may go home.
     pub(super) fn is_free(&self) -> bool {
         self.outstanding == 0
+            && !self.uploading
             && self.transaction.is_none()
             && !self.watching
             && !self.sticky
             && !self.monitoring
+            && self.held == 0
             && self.subscriptions.is_empty()
     }
 
     /// Whether nothing is on its way.
     pub(super) fn is_quiet(&self) -> bool {
         self.outstanding == 0
+    }
+
+    /// Whether nothing but WATCH keeps it.
+    pub(super) fn only_watches(&self) -> bool {
+        self.watching && self.transaction.is_none() && self.is_quiet()
     }
 
     /// Whether it is not known yet if messages may come.
@@ -71,9 +91,81 @@ impl Pin {
         !self.subscriptions.is_empty()
     }
 
+    /// Whether subscriptions belong on this connection, too.
+    pub(super) fn keeps_subscriptions(&self) -> bool {
+        self.sticky || self.monitoring || self.subscribing > 0 || !self.subscriptions.is_empty()
+    }
+
     /// Whether it waits for something that may never come, or only listens: nobody needs to wait for it.
     pub(super) fn is_waiting(&self) -> bool {
         self.blocking > 0 || self.monitoring || !self.subscriptions.is_empty()
+    }
+
+    /// The beginning of a request was sent.
+    pub(super) fn begin_upload(&mut self) {
+        self.outstanding += 1;
+        self.uploading = true;
+    }
+
+    /// The request is whole.
+    pub(super) fn end_upload(&mut self) {
+        self.uploading = false;
+    }
+
+    /// Whether the server may be waiting for something on it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocking > 0
+    }
+
+    /// Nothing more is sent until [`unhold`].
+    pub(super) fn hold(&mut self) {
+        self.held += 1;
+    }
+
+    /// Other clients' invalidations may come on it for as long as it lives: it is neither given back nor given up.
+    pub(super) fn keep_as_target(&mut self) {
+        self.sticky = true;
+        self.altered = true;
+    }
+
+    /// The server tracks it like this from now on. It does not go back: another client's keys would be remembered.
+    pub(super) fn track(&mut self, tracking: Option<ClientTracking>) {
+        self.sticky = true;
+        self.altered = true;
+        self.tracking = tracking;
+    }
+
+    /// How the server tracks it.
+    pub(super) fn tracked(&self) -> Option<&ClientTracking> {
+        self.tracking.as_ref()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn tracking(&mut self) -> Option<&mut ClientTracking> {
+        self.tracking.as_mut()
+    }
+
+    /// Whether nothing may be sent for now.
+    pub(super) fn is_held(&self) -> bool {
+        self.held > 0
+    }
+
+    /// What CLIENT LIST tells about it.
+    pub(super) fn show(&self, shown: &mut Shown) {
+        let letters = [
+            (self.monitoring, letter::MONITOR),
+            (self.is_subscribed(), letter::PUBSUB),
+            (self.transaction.is_some(), letter::MULTI),
+            (self.is_blocked(), letter::BLOCKED),
+        ];
+        shown.letters |= letters.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit);
+        if let Some(transaction) = &self.transaction {
+            shown.queued = i32::try_from(transaction.count()).unwrap_or(i32::MAX);
+        }
+        shown.subscriptions = self.subscriptions.counts();
+        if let Some(tracking) = self.tracking {
+            tracking.show(shown);
+        }
     }
 
     /// A request is over.
@@ -89,6 +181,13 @@ impl Pin {
     /// It is in another database, or speaks another protocol, than it was handed out with.
     pub(super) fn alter(&mut self) {
         self.altered = true;
+    }
+}
+
+/// What the connection waited in is over, or was not to be ended.
+pub(super) fn unhold(core: &mut Core) {
+    if let Some(pin) = &mut core.pin {
+        pin.held = pin.held.saturating_sub(1);
     }
 }
 
@@ -139,7 +238,7 @@ impl Turn<'_> {
                 self.context
                     .pool
                     .borrow_mut()
-                    .release(pin.connection, pin.db, pin.version);
+                    .release(pin.connection, &pin.identity, pin.db, pin.version);
             }
             self.context.shared.metrics.clients_pinned.dec();
         }
@@ -147,25 +246,51 @@ impl Turn<'_> {
 
     /// Gives the session a connection of its own. `Err`: the flow to go on with instead.
     pub(super) fn pin(&mut self, command: u16) -> Result<(), Flow> {
+        self.pin_in(self.core.db, command)
+    }
+
+    /// The same for a command that needs one for this reason.
+    pub(super) fn pin_for(&mut self, why: Why, command: u16) -> Result<(), Flow> {
+        let pinned = self.pin(command);
+        if pinned == Err(Flow::Next) && why == Why::Transaction {
+            // What is behind it in the pipeline would run one by one.
+            self.core.closing.get_or_insert(Disconnect::Upstream);
+        }
+        pinned
+    }
+
+    /// The same with a connection that is in database `db`.
+    pub(super) fn pin_in(&mut self, db: u32, command: u16) -> Result<(), Flow> {
+        self.try_pin_in(db).map_err(|why| match why {
+            None => Flow::Hold,
+            Some(loss) => {
+                self.refuse(command, loss_text(&loss, false, false));
+                Flow::Next
+            }
+        })
+    }
+
+    /// Gives the session a connection of its own. `Err`: why there is none; nothing: it must wait for what is on its way.
+    pub(super) fn try_pin(&mut self) -> Result<(), Option<Loss>> {
+        self.try_pin_in(self.core.db)
+    }
+
+    fn try_pin_in(&mut self, db: u32) -> Result<(), Option<Loss>> {
         if self.core.pin.is_some() {
             return Ok(());
         }
         if !self.core.is_quiet() {
-            return Err(Flow::Hold);
+            return Err(None);
         }
-        let (db, version) = (self.core.db, self.core.version);
-        let connection = self.context.pool.borrow_mut().pinned(db, version);
-        let connection = match connection {
-            Ok(connection) => connection,
-            Err(loss) => {
-                self.refuse(command, &loss_text(&loss, false, false));
-                return Err(Flow::Next);
-            }
-        };
+        let version = self.core.version;
+        let identity = self.core.account.identity().clone();
+        let connection = self.context.pool.borrow_mut().pinned(&identity, db, version);
+        let connection = connection.map_err(Some)?;
         let session = Rc::downgrade(self.session);
         connection.set_outlet(Some(Rc::new(Listener(session))));
         self.core.pin = Some(Pin {
             connection,
+            identity,
             db,
             version,
             outstanding: 0,
@@ -176,7 +301,10 @@ impl Turn<'_> {
             subscriptions: Subscriptions::default(),
             monitoring: false,
             sticky: false,
+            uploading: false,
             altered: false,
+            held: 0,
+            tracking: None,
         });
         self.context.shared.metrics.clients_pinned.inc();
         Ok(())
@@ -197,6 +325,10 @@ impl Turn<'_> {
             ..Op::plain(command.id().number(), self.now)
         };
         if queued {
+            if command.place(request) != Place::Shared && !pin.is_quiet() {
+                // If MULTI turns out to be refused, it would change a connection that others get to be something else.
+                return Flow::Hold;
+            }
             self.queue(command, request, op);
             return Flow::Next;
         }
@@ -204,9 +336,17 @@ impl Turn<'_> {
             op.keys = Keys::from(self.core.keys.as_slice());
             op.effect = command.effect;
             op.writes = super::request::may_write(command);
-            op.special = pin.begin(command, request, self.core.version, &mut op.keys, &mut op.effect);
+            op.special = pin.begin(command, request, &mut op.keys, &mut op.effect);
             op.writes |= matches!(op.special, Special::Exec(_));
-            self.core.switching = matches!(&op.special, Special::Exec(transaction) if transaction.mutes());
+            if command.edited {
+                let edit = Edit::of(command, request, &self.context.shared);
+                op.special = edit.map_or(Special::No, Special::Edit);
+            }
+            self.core.switching = match &op.special {
+                Special::Exec(transaction) => transaction.decides(),
+                Special::Hello(_) | Special::Acl(AclChange::Deleted(_)) => true,
+                _ => false,
+            };
         } else if name == "exec" {
             // Redis discards the transaction.
             pin.transaction = None;
@@ -232,43 +372,57 @@ impl Turn<'_> {
 
     /// Sends a frame over the session's own connection; `None`: nobody hears the reply.
     pub(super) fn send_on_pin(&mut self, op: Option<Op>, frame: &[u8]) {
+        if self.core.pin.is_none() {
+            return;
+        }
         let muted = self.muted;
-        let Some(pin) = &mut self.core.pin else { return };
         let number = op.is_some().then(|| self.core.pipeline.pend(muted));
+        let op = op.map(|mut op| {
+            if !matches!(op.special, Special::Blocking | Special::Subscribe(_)) {
+                op.words = self.words.take();
+            }
+            op
+        });
         let op = op.unwrap_or(Op {
             pinned: true,
             special: Special::Discard,
             outcome: Outcome::Local,
             ..Op::plain(crate::metrics::OTHER, self.now)
         });
-        pin.outstanding += 1;
-        pin.blocking += usize::from(matches!(op.special, Special::Blocking));
-        pin.subscribing += usize::from(matches!(op.special, Special::Subscribe(_)));
-        // A connection that waits for an element may wait for ever, and so may what stands behind it.
-        let limit = self
-            .context
-            .shared
-            .settings
-            .command_timeout
-            .filter(|_| pin.blocking == 0);
-        let connection = pin.connection.clone();
-        let waiter = Forwarded::new(self.session, number, op);
-        if let Err((waiter, loss)) = connection.send(frame, waiter, limit, self.now) {
-            self.lost.push((waiter, loss));
-        }
+        self.send_op_on_pin(number, op, frame);
     }
+
+    /// Sends a frame over the session's own connection; `number` is its reply's slot.
+    pub(super) fn send_op_on_pin(&mut self, number: Option<u64>, op: Op, frame: &[u8]) {
+        let lost = send_op(self.session, self.core, number, op, frame, self.now);
+        self.lost.extend(lost);
+    }
+}
+
+/// Sends a frame over the session's own connection; `number` is its reply's slot. Gives back what was not sent, to be
+/// told so when the session is not borrowed.
+pub(super) fn send_op(
+    session: &Rc<Session>,
+    core: &mut Core,
+    number: Option<u64>,
+    op: Op,
+    frame: &[u8],
+    now: Instant,
+) -> Option<(Forwarded, Loss)> {
+    let pin = core.pin.as_mut()?;
+    pin.outstanding += 1;
+    pin.blocking += usize::from(matches!(op.special, Special::Blocking));
+    pin.subscribing += usize::from(matches!(op.special, Special::Subscribe(_)));
+    // A connection that waits for an element may wait for ever, and so may what stands behind it.
+    let limit = session.context.shared.settings.command_timeout;
+    let limit = limit.filter(|_| pin.blocking == 0);
+    let waiter = Forwarded::new(session, number, op);
+    pin.connection.send(frame, waiter, limit, now).err()
 }
 
 impl Pin {
     /// What this command does to the connection, and so what its reply means.
-    fn begin(
-        &mut self,
-        command: &Command,
-        request: &Request<'_>,
-        version: Version,
-        keys: &mut Keys,
-        effect: &mut Effect,
-    ) -> Special {
+    fn begin(&mut self, command: &Command, request: &Request<'_>, keys: &mut Keys, effect: &mut Effect) -> Special {
         match command.name() {
             "multi" => {
                 self.transaction.get_or_insert_default();
@@ -299,20 +453,31 @@ impl Pin {
                 Special::No
             }
             "select" => switch::database(request).map_or(Special::No, Special::Select),
-            "hello" => read_hello(request, version).map_or(Special::No, |asked| Special::Hello(asked.into())),
-            "auth" => {
-                self.altered = true;
-                Special::Auth
+            "hello" => read_hello(request).map_or(Special::No, |asked| Special::Hello(asked.into())),
+            "client|tracking" => Special::Tracking(ClientTracking::asked(request)),
+            "client|pause" | "client|unpause" => {
+                Asked::read(command.name(), request).map_or(Special::No, Special::Pause)
             }
+            // Only where the server is shown as it is; otherwise they end here.
+            "readonly" | "readwrite" | "asking" => {
+                self.altered = true;
+                Special::KeepIfDone
+            }
+            "auth" => read_auth(request).map_or(Special::No, Special::Auth),
             "monitor" => Special::Monitor,
+            "acl|setuser" | "acl|deluser" | "acl|load" | "config|set" => {
+                AclChange::of(command, request).map_or(Special::No, Special::Acl)
+            }
             _ if command.is_blocking_call(request) => Special::Blocking,
             _ => match command.place(request) {
-                crate::command::Place::Pinned(Why::Subscribe) => {
-                    Special::Subscribe(subscribe::Expected::of(command, request))
-                }
-                crate::command::Place::Pinned(Why::Sticky) => {
+                Place::Pinned(Why::Subscribe) => Special::Subscribe(subscribe::Expected::of(command, request)),
+                Place::Pinned(Why::Once) if command.flags.has(flag::ALLOW_BUSY) => Special::PastScript,
+                Place::Pinned(Why::Sticky) => {
                     self.altered = true;
-                    Special::Keep
+                    match command.origin {
+                        Origin::Learned => Special::Keep,
+                        _ => Special::KeepIfDone,
+                    }
                 }
                 _ => Special::No,
             },
@@ -320,59 +485,11 @@ impl Pin {
     }
 }
 
-/// Hears what comes on a session's own connection and answers nobody.
-struct Listener(Weak<Session>);
-
-impl Outlet for Listener {
-    fn frame(&self, frame: &[u8], _now: Instant) {
-        if let Some(session) = self.0.upgrade() {
-            session.pushed(frame);
-        }
-    }
-
-    fn ended(&self, loss: &Loss) {
-        // Closed from this side: by the session, or because everything ends.
-        if let Some(session) = self.0.upgrade().filter(|_| *loss != Loss::Shutdown) {
-            session.unpinned();
-        }
-    }
-}
-
-impl Session {
-    /// A frame came that answers nobody.
-    ///
-    /// Who sends it cannot be held back for this client's sake, so a client that does not read is closed.
-    fn pushed(&self, frame: &[u8]) {
-        let mut core = self.core.borrow_mut();
-        core.pipeline.push(frame);
-        if core.pipeline.bytes() > self.context.shared.settings.limits.client_output_buffer.as_usize() {
-            core.dead.get_or_insert(Disconnect::SlowReader);
-        }
-        drop(core);
-        self.wake();
-    }
-
-    /// The session's own connection is gone, and with it what the client had there, which it must know.
-    fn unpinned(&self) {
-        let mut core = self.core.borrow_mut();
-        if core.pin.as_ref().is_some_and(Pin::is_free) {
-            core.pin = None;
-            self.context.shared.metrics.clients_pinned.dec();
-            return;
-        }
-        core.closing.get_or_insert(Disconnect::Upstream);
-        drop(core);
-        self.wake();
-    }
-}
-
 impl Turn<'_> {
     /// Answers with an error of our own.
-    pub(super) fn refuse(&mut self, command: u16, text: &str) {
-        let muted = self.muted;
-        self.core
-            .pipeline
-            .ready(muted, |out| encode::error(out, text.as_bytes()));
+    pub(super) fn refuse(&mut self, command: u16, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        self.core.pipeline.ready(self.muted, |out| encode::error(out, text));
         self.core.answer(command, Outcome::Error);
     }
 }

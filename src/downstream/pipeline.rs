@@ -8,8 +8,10 @@
 
 use std::collections::VecDeque;
 
-/// An output buffer that grew beyond this is given back when it is empty.
-const KEEP: usize = 16 * 1024;
+use super::output::Output;
+
+/// Room for more slots than this is given back when there are none.
+const KEEP_SLOTS: usize = 1024;
 
 /// One reply that is not complete, and what is ready behind it.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ struct Slot {
     /// What arrived of the reply while other replies were in front of it.
     reply: Vec<u8>,
     done: bool,
+    /// Part of it, but not all, is in `out`.
+    begun: bool,
     /// The reply is thrown away (CLIENT REPLY OFF, SKIP).
     muted: bool,
     /// Replies to later requests that were ready at once.
@@ -26,9 +30,8 @@ struct Slot {
 /// A session's replies in request order.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
-    /// Ready to be written, behind `gone` bytes that were.
-    out: Vec<u8>,
-    gone: usize,
+    /// Ready to be written.
+    out: Output,
     slots: VecDeque<Slot>,
     /// Number of the slot in front.
     front: u64,
@@ -46,7 +49,7 @@ impl Pipeline {
             return write(&mut self.void);
         }
         let Some(last) = self.slots.back_mut() else {
-            return write(&mut self.out);
+            return self.out.append(write);
         };
         let before = last.after.len();
         let written = write(&mut last.after);
@@ -83,7 +86,8 @@ impl Pipeline {
             return;
         };
         if at == 0 {
-            self.out.extend_from_slice(part);
+            slot.begun |= !part.is_empty();
+            self.out.append(|out| out.extend_from_slice(part));
         } else {
             slot.reply.extend_from_slice(part);
             self.held += part.len();
@@ -100,12 +104,16 @@ impl Pipeline {
             self.front += 1;
             let Some(slot) = self.slots.pop_front() else { break };
             self.held -= slot.after.len();
-            self.out.extend_from_slice(&slot.after);
+            self.out.take(slot.after);
             // What the new front gathered while it waited may leave now.
             if let Some(front) = self.slots.front_mut() {
                 self.held -= front.reply.len();
-                self.out.append(&mut front.reply);
+                front.begun = !front.reply.is_empty();
+                self.out.take(std::mem::take(&mut front.reply));
             }
+        }
+        if self.slots.is_empty() && self.slots.capacity() > KEEP_SLOTS {
+            self.slots = VecDeque::new();
         }
     }
 
@@ -115,33 +123,45 @@ impl Pipeline {
         self.finish(number);
     }
 
-    /// A frame that answers nobody: it goes between replies, ahead of all that are not complete.
+    /// A frame that answers nobody: it goes between replies, ahead of all of which nothing is written yet.
     pub(super) fn push(&mut self, frame: &[u8]) {
-        self.out.extend_from_slice(frame);
+        match self.slots.front_mut().filter(|front| front.begun) {
+            Some(front) => {
+                self.held += frame.len();
+                front.after.extend_from_slice(frame);
+            }
+            None => self.out.append(|out| out.extend_from_slice(frame)),
+        }
     }
 
-    /// What is ready to be written.
+    /// The same with another type byte.
+    pub(super) fn push_as(&mut self, kind: u8, frame: &[u8]) {
+        let Some(rest) = frame.get(1..) else { return };
+        self.push(&[kind]);
+        self.push(rest);
+    }
+
+    /// Nobody will read any of it: what is there is dropped, and so is what arrives for requests made until now.
+    pub(super) fn give_up(&mut self) {
+        self.front = self.next();
+        self.slots = VecDeque::new();
+        self.out = Output::default();
+        self.held = 0;
+    }
+
+    /// The number of the reply in front.
+    pub(super) fn front(&self) -> u64 {
+        self.front
+    }
+
+    /// What is to be written next; empty when nothing is ready.
     pub(super) fn unsent(&self) -> &[u8] {
-        self.out.get(self.gone..).unwrap_or_default()
+        self.out.unsent()
     }
 
     /// So many bytes of that were written.
     pub(super) fn sent(&mut self, count: usize) {
-        self.gone += count;
-        if self.gone < self.out.len() {
-            // Moved only when more is gone than left, so that a slow reader of a long reply costs no more than its length.
-            if self.gone > self.out.len() / 2 {
-                self.out.drain(..self.gone);
-                self.gone = 0;
-            }
-            return;
-        }
-        self.gone = 0;
-        if self.out.capacity() > KEEP {
-            self.out = Vec::new();
-        } else {
-            self.out.clear();
-        }
+        self.out.sent(count);
     }
 
     /// Replies that are not complete, and complete ones behind them.
@@ -151,7 +171,7 @@ impl Pipeline {
 
     /// Bytes that wait to be written, ready or not.
     pub(super) fn bytes(&self) -> usize {
-        self.out.len() - self.gone + self.held
+        self.out.len() + self.held
     }
 
     fn at(&self, number: u64) -> Option<usize> {
@@ -175,15 +195,15 @@ mod tests {
         pipeline.ready(false, |out| out.extend_from_slice(b"5"));
         pipeline.complete(fourth, b"4");
         pipeline.append(third, b"3");
-        assert_eq!(pipeline.out, b"0");
+        assert_eq!(pipeline.unsent(), b"0");
         pipeline.append(first, b"1");
-        assert_eq!(pipeline.out, b"01");
+        assert_eq!(pipeline.unsent(), b"01");
         pipeline.append(first, b"1");
         pipeline.finish(first);
-        assert_eq!(pipeline.out, b"01123");
+        assert_eq!(pipeline.unsent(), b"01123");
         pipeline.append(third, b"3");
         pipeline.finish(third);
-        assert_eq!(pipeline.out, b"01123345");
+        assert_eq!(pipeline.unsent(), b"01123345");
         assert_eq!((pipeline.pending(), pipeline.bytes()), (0, 8));
     }
 
@@ -209,7 +229,39 @@ mod tests {
         pipeline.ready(true, |out| out.extend_from_slice(b"nothing"));
         pipeline.complete(heard, b"b");
         pipeline.complete(muted, b"a");
-        assert_eq!(pipeline.out, b"b");
+        assert_eq!(pipeline.unsent(), b"b");
+    }
+
+    #[test]
+    fn a_push_waits_for_the_end_of_a_reply_that_has_begun() {
+        let mut pipeline = Pipeline::default();
+        let (first, second) = (pipeline.pend(false), pipeline.pend(false));
+        pipeline.push_as(b'>', b"*1");
+        pipeline.append(first, b"a");
+        pipeline.push(b"2");
+        pipeline.append(first, b"b");
+        pipeline.append(second, b"c");
+        assert_eq!(pipeline.bytes(), 6);
+        pipeline.finish(first);
+        pipeline.push(b"3");
+        pipeline.finish(second);
+        pipeline.push(b"4");
+        assert_eq!((pipeline.unsent(), pipeline.bytes()), (&b">1ab2c34"[..], 8));
+    }
+
+    #[test]
+    fn what_nobody_will_read_holds_no_bytes() {
+        let mut pipeline = Pipeline::default();
+        let (first, second) = (pipeline.pend(false), pipeline.pend(false));
+        pipeline.append(second, b"later");
+        pipeline.append(first, b"now");
+        pipeline.give_up();
+        pipeline.append(first, b"more");
+        pipeline.complete(second, b"much more");
+        assert_eq!((pipeline.pending(), pipeline.bytes()), (0, 0));
+        let third = pipeline.pend(false);
+        pipeline.complete(third, b"c");
+        assert_eq!(pipeline.unsent(), b"c");
     }
 
     #[test]
@@ -218,6 +270,6 @@ mod tests {
         let late = pipeline.pend(false);
         pipeline.complete(late, b"-late");
         pipeline.complete(late, b"+OK");
-        assert_eq!(pipeline.out, b"-late");
+        assert_eq!(pipeline.unsent(), b"-late");
     }
 }

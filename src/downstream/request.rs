@@ -5,15 +5,21 @@
 
 use std::rc::Rc;
 
+use super::client_tracking::redirect_at;
 use super::context::Context;
+use super::edit::Edit;
 use super::forward::{Forwarded, Op, Special, loss_text};
+use super::monitor;
+use super::rights::{AclChange, is_http};
 use super::session::{Core, Replies, Session};
+use super::switch;
 use crate::coherence::{Keys, Sight};
 use crate::command::{Cacheable, Command, CommandTable, Effect, Lookup, Pin, Place, flag};
-use crate::metrics::{OTHER, Outcome};
+use crate::metrics::{Disconnect, OTHER, Outcome};
+use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Version, encode};
 use crate::time::{self, Instant};
-use crate::upstream::Loss;
+use crate::upstream::{Connection, Loss};
 
 /// Requests after which the clock and the stream's proof are read again within one turn.
 const SIGHT_REQUESTS: u32 = 64;
@@ -40,6 +46,14 @@ pub(super) struct Turn<'a> {
     sight: Option<(Sight, u32)>,
     /// Nobody hears the reply of the current request (CLIENT REPLY).
     pub(super) muted: bool,
+    /// The server answers nothing, so neither does the near-cache.
+    paused: bool,
+    /// Somebody watches.
+    pub(super) monitored: bool,
+    /// What is to be shown of the request in hand.
+    pub(super) words: Option<Box<[u8]>>,
+    /// What the session is told about the reply to the request in hand.
+    pub(super) attribute: Option<Box<[u8]>>,
     /// Requests that met a connection which had just ended; their waiters are told when the session is not borrowed.
     pub(super) lost: Vec<(Forwarded, Loss)>,
 }
@@ -51,7 +65,13 @@ pub(super) fn may_write(command: &Command) -> bool {
         || matches!(command.effect, Effect::Write | Effect::Unknown | Effect::Admin)
 }
 
-fn not_permitted(command: &Command) -> String {
+/// Where a CLIENT TRACKING names another client.
+fn redirects(command: &Command, request: &Request<'_>) -> Option<usize> {
+    let tracking = command.name() == "client|tracking" && command.check_arity(request);
+    tracking.then(|| redirect_at(request)).flatten()
+}
+
+pub(super) fn not_permitted(command: &Command) -> String {
     format!(
         "NOPERM this user has no permissions to run the '{}' command",
         command.name()
@@ -69,34 +89,88 @@ impl<'a> Turn<'a> {
             now,
             sight: None,
             muted: false,
+            monitored: context.shared.common.monitors.any(),
+            words: None,
+            attribute: None,
+            paused: context.shared.common.pause.holds(now),
             lost: Vec::new(),
         }
     }
 
     /// Does what is to be done with `request`.
     pub(super) fn handle(&mut self, request: &Request<'_>) -> Flow {
+        self.attribute = None;
         self.go_home();
-        if self.core.switching {
+        if self.core.must_wait() {
             return Flow::Hold;
         }
-        let skipped = std::mem::take(&mut self.core.skip_next);
-        self.muted = skipped || self.core.replies == Replies::Off;
-        let flow = match self.table.lookup(request) {
-            Lookup::Known(command)
-                if command.name() != "proxy" || self.context.shared.settings.admin_command == "proxy" =>
-            {
-                self.known(command, request)
-            }
-            Lookup::Known(_) | Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => self.unknown(request),
-        };
+        let skipped = self.mute();
+        let flow = self.decide(request);
         if skipped && flow == Flow::Hold {
             self.core.skip_next = true;
         }
         flow
     }
 
+    /// Whether the reply of the current request is heard; gives whether it is for CLIENT REPLY SKIP that it is not.
+    pub(super) fn mute(&mut self) -> bool {
+        let skipped = std::mem::take(&mut self.core.skip_next);
+        self.muted = skipped || self.core.replies == Replies::Off;
+        skipped
+    }
+
+    fn decide(&mut self, request: &Request<'_>) -> Flow {
+        let lookup = self.table.lookup(request);
+        let known = match lookup {
+            Lookup::Known(command)
+                if command.name() != "proxy" || self.context.shared.settings.admin_command == "proxy" =>
+            {
+                Some(command)
+            }
+            _ => None,
+        };
+        self.session
+            .live
+            .sent(known.map_or(OTHER, |command| command.id().number()));
+        if !self.core.is_authenticated()
+            && let Some(flow) = self.demand_auth(known, &lookup, request)
+        {
+            return flow;
+        }
+        match known {
+            Some(command) if self.monitored || self.core.watcher.is_some() => self.known_and_shown(command, request),
+            Some(command) => self.known(command, request),
+            None => self.unknown(request),
+        }
+    }
+
+    /// A known command while somebody watches. What is sent to the server is shown when it is answered, as far as it
+    /// does not wait there; all else is shown now.
+    fn known_and_shown(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        if let Some(flow) = self.refuse_watcher(command, request) {
+            return flow;
+        }
+        self.words = match command.check_arity(request) {
+            true => monitor::words(command, request),
+            false => None,
+        };
+        let flow = self.known(command, request);
+        if let Some(words) = self.words.take().filter(|_| flow == Flow::Next) {
+            self.session.show_line(self.core.db, &words);
+        }
+        flow
+    }
+
     fn known(&mut self, command: &Command, request: &Request<'_>) -> Flow {
-        if let Some(pin) = &self.core.pin {
+        if (self.is_listening() || command.place == Place::Pinned(Pin::Subscribe))
+            && let Some(flow) = self.listening(command, request)
+        {
+            return flow;
+        }
+        let past_watch = mutated(Mutant::WatchCached) && command.effect == Effect::Read;
+        if let Some(pin) = &self.core.pin
+            && !(past_watch && pin.only_watches())
+        {
             let queued = pin.transaction.is_some();
             return self.while_pinned(command, request, queued);
         }
@@ -104,9 +178,14 @@ impl<'a> Turn<'a> {
             Place::Shared => self.shared(command, request),
             Place::Local => self.local(command, request),
             Place::Pinned(_) if !command.check_arity(request) => self.forward_plain(command, request),
-            Place::Pinned(why) => match self.pin(command.id().number()) {
+            Place::Pinned(Pin::Monitor) if let Some(flow) = self.monitor(command, request) => flow,
+            Place::Pinned(Pin::Sticky) if let Some(at) = redirects(command, request) => {
+                self.redirect(command, request, at)
+            }
+            Place::Pinned(Pin::Once) if command.flags.has(flag::ALLOW_BUSY) => self.past_a_script(command, request),
+            Place::Pinned(why) => match self.pin_for(why, command.id().number()) {
                 Ok(()) => {
-                    if why == Pin::Once {
+                    if why == Pin::Once && command.flags.has(flag::BLOCKING) {
                         // WAIT counts from the last write offset its connection has seen; any command brings it up to
                         // date, and everything this session wrote was answered before.
                         let mut ping = Vec::new();
@@ -118,14 +197,14 @@ impl<'a> Turn<'a> {
                 Err(flow) => flow,
             },
             Place::Refused => {
-                self.refuse(command.id().number(), &not_permitted(command));
+                self.refuse(command.id().number(), not_permitted(command));
                 Flow::Next
             }
         }
     }
 
     fn while_pinned(&mut self, command: &Command, request: &Request<'_>, queued: bool) -> Flow {
-        if matches!(command.name(), "quit" | "reset") {
+        if matches!(command.name(), "quit" | "reset") && command.check_arity(request) {
             return self.local(command, request);
         }
         if let Some(pin) = self.core.pin.as_ref().filter(|_| self.core.version == Version::V2)
@@ -159,25 +238,44 @@ impl<'a> Turn<'a> {
             }
             return Flow::Next;
         }
+        if !queued
+            && command.place == Place::Pinned(Pin::Monitor)
+            && let Some(flow) = self.monitor(command, request)
+        {
+            return flow;
+        }
+        if !queued && let Some(at) = redirects(command, request) {
+            return self.redirect(command, request, at);
+        }
         self.send_pinned(command, request)
     }
 
     /// A command nobody told us about: it may do anything to data and connection.
     fn unknown(&mut self, request: &Request<'_>) -> Flow {
-        let name = request.name();
-        if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
-            // Somebody's browser was talked into speaking to us; Redis closes such connections without a word.
+        if is_http(request) {
             return Flow::Close;
         }
-        if !self.context.shared.settings.admin_command.is_empty()
-            && name.eq_ignore_ascii_case(self.context.shared.settings.admin_command.as_bytes())
-        {
-            return self.admin(request);
+        if let Some(flow) = self.unknown_while_listening(request) {
+            return flow;
         }
+        if self.is_admin(request) {
+            return match self.table.by_name("proxy") {
+                Some(command) => self.known(command, request),
+                None => self.forward_unknown(request),
+            };
+        }
+        self.forward_unknown(request)
+    }
+
+    fn forward_unknown(&mut self, request: &Request<'_>) -> Flow {
         if let Err(flow) = self.pin(OTHER) {
             return flow;
         }
         let queued = self.core.pin.as_ref().is_some_and(|pin| pin.transaction.is_some());
+        if queued && self.core.pin.as_ref().is_some_and(|pin| !pin.is_quiet()) {
+            // If MULTI turns out to be refused, it runs, and nobody else may get the connection afterwards.
+            return Flow::Hold;
+        }
         let mut op = Op {
             effect: Effect::Unknown,
             writes: true,
@@ -195,7 +293,7 @@ impl<'a> Turn<'a> {
     }
 
     /// A command that may share a connection.
-    fn shared(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+    pub(super) fn shared(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         if !command.check_arity(request) {
             return self.forward_plain(command, request);
         }
@@ -204,25 +302,26 @@ impl<'a> Turn<'a> {
         } else {
             Effect::Unknown
         };
-        let keyless =
-            self.core.keys.is_empty() || matches!(effect, Effect::Unknown | Effect::Admin | Effect::KeylessRead);
-        if !self.core.causality.may_proceed(&self.core.keys, keyless) {
+        if !self.core.causality.may_proceed(&self.core.keys, effect) {
             return Flow::Hold;
         }
-        if effect == Effect::Read {
+        let reads = effect == Effect::Read || (mutated(Mutant::PfcountCached) && command.name() == "pfcount");
+        if reads && !self.paused {
+            let shadow = self.context.shared.settings.shadow;
             match command.cacheable(request) {
+                Cacheable::Yes if shadow => return self.shadow_one(command, request),
                 Cacheable::Yes => return self.cached(command, request),
+                Cacheable::Decomposed if shadow => return self.shadow_many(command, request),
                 Cacheable::Decomposed => return self.mget(command, request),
                 Cacheable::No => {}
             }
+            if let Some(flow) = self.read_alone(command, request) {
+                return flow;
+            }
         }
-        let special = match command.name() {
-            "info" => match self.info(request) {
-                Some(special) => special,
-                None => return Flow::Next,
-            },
-            _ => Special::No,
-        };
+        let special = self.special(command, request);
+        // Whoever deletes itself is not to have anything behind that done.
+        self.core.switching = matches!(special, Special::Acl(AclChange::Deleted(_)));
         let writes = may_write(command);
         let op = Op {
             keys: Keys::from(self.core.keys.as_slice()),
@@ -236,8 +335,20 @@ impl<'a> Turn<'a> {
         Flow::Next
     }
 
+    /// What is special about the reply to a request that may share a connection.
+    pub(super) fn special(&self, command: &Command, request: &Request<'_>) -> Special {
+        if command.edited {
+            Edit::of(command, request, &self.context.shared).map_or(Special::No, Special::Edit)
+        } else {
+            AclChange::of(command, request).map_or(Special::No, Special::Acl)
+        }
+    }
+
     /// Sends a read home that the cache does not answer.
     pub(super) fn forward_read(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        if let Some(flow) = self.read_alone(command, request) {
+            return flow;
+        }
         let op = Op {
             keys: Keys::from(self.core.keys.as_slice()),
             effect: Effect::Read,
@@ -256,70 +367,79 @@ impl<'a> Turn<'a> {
 
     /// Sends a request over the shared connection of this database and protocol.
     pub(super) fn send_home(&mut self, mut op: Op, frame: &[u8], db: u32, version: Version) {
-        let connection = self.context.pool.borrow_mut().shared(db, version);
-        let connection = match connection {
-            Ok(connection) => connection,
-            Err(loss) => {
-                if matches!(op.special, Special::Select(_) | Special::Hello(_)) {
-                    self.core.switching = false;
-                }
-                self.context
-                    .shared
-                    .metrics
-                    .command_errors
-                    .inc((crate::metrics::Origin::Proxy, crate::metrics::ErrorKind::Connect));
-                return self.refuse(op.command, &loss_text(&loss, false, false));
+        let connection = self
+            .context
+            .pool
+            .borrow_mut()
+            .shared(self.core.account.identity(), db, version);
+        if connection.is_err()
+            && let Special::Edit(edit) = &op.special
+            && let Some(known) = edit.without_server(&self.context.shared, self.core)
+        {
+            return self.local_reply(op.command, |out| out.extend_from_slice(&known));
+        }
+        if let Err(Loss::Refused(text)) = &connection {
+            let reply = format!("-{text}").into_bytes();
+            switch::refused_at_the_door(self.session, self.core, &op.special, &reply);
+        }
+        let unknown = op.special.must_be_known() && !matches!(connection, Err(Loss::Refused(_)));
+        let Some(connection) = self.connected(op.command, connection) else {
+            if matches!(
+                op.special,
+                Special::Select(_) | Special::Hello(_) | Special::Kill(_) | Special::Acl(_)
+            ) {
+                self.core.switching = false;
             }
+            if unknown {
+                self.core.closing.get_or_insert(Disconnect::Upstream);
+            }
+            return;
         };
         self.before_sending(&mut op);
+        op.words = self.words.take();
+        op.attribute = self.attribute.take();
         let number = self.core.pipeline.pend(self.muted);
-        self.resend(op, number, frame, &connection);
+        self.resend(op, Some(number), frame, &connection);
     }
 
-    fn resend(&mut self, op: Op, number: u64, frame: &[u8], connection: &crate::upstream::Connection<Forwarded>) {
-        self.core.at_home += 1;
-        self.core.causality.forwarded(&op.keys, op.hides_effects());
+    /// The connection that the pool gave; if it gave none, the client is told why.
+    pub(super) fn connected(
+        &mut self,
+        command: u16,
+        connection: Result<Connection<Forwarded>, Loss>,
+    ) -> Option<Connection<Forwarded>> {
+        let loss = match connection {
+            Ok(connection) => return Some(connection),
+            Err(loss) => loss,
+        };
+        let error = (crate::metrics::Origin::Proxy, crate::metrics::ErrorKind::Connect);
+        self.context.shared.metrics.command_errors.inc(error);
+        self.refuse(command, loss_text(&loss, false, false));
+        None
+    }
+
+    /// Sends a request over a shared connection; `number` is its reply's place, `None`: nobody hears the reply.
+    pub(super) fn resend(&mut self, mut op: Op, number: Option<u64>, frame: &[u8], connection: &Connection<Forwarded>) {
+        let era = self.context.pool.borrow().era();
+        self.core.home.sent(frame.len(), era);
+        if op.shadow.is_none() {
+            self.core.causality.forwarded(&op.keys, op.effect);
+        }
+        op.bytes = frame.len();
         let limit = self.context.shared.settings.command_timeout;
         // Not `now`: a read whose fetch did not work out has waited already.
         let started = op.started;
-        let waiter = Forwarded::new(self.session, Some(number), op);
+        let waiter = Forwarded::new(self.session, number, op);
         if let Err(lost) = connection.send(frame, waiter, limit, started) {
             self.lost.push(lost);
-        }
-    }
-
-    /// Sends reads home whose fetch did not work out. They keep their place among the replies.
-    pub(super) fn send_refused_fetches(&mut self) {
-        for (number, fetching) in std::mem::take(&mut self.core.sent_home) {
-            let op = Op {
-                keys: Keys::One(fetching.key),
-                effect: Effect::Read,
-                ..Op::plain(fetching.command, fetching.started)
-            };
-            let connection = self.context.pool.borrow_mut().shared(self.core.db, self.core.version);
-            match connection {
-                Ok(connection) => self.resend(op, number, &fetching.frame, &connection),
-                Err(loss) => {
-                    let mut reply = Vec::new();
-                    encode::error(&mut reply, loss_text(&loss, false, false).as_bytes());
-                    self.core.pipeline.complete(number, &reply);
-                    self.core.answer(fetching.command, Outcome::Error);
-                }
-            }
-            self.core.causality.fetched(fetching.key);
         }
     }
 
     /// The first kill: from here on nobody is served what this request is about to change.
     pub(super) fn before_sending(&mut self, op: &mut Op) {
         let shared = &self.context.shared;
-        if !shared.settings.caching {
-            return;
-        }
-        match op.effect {
-            Effect::Write | Effect::Unknown => op.keys.as_slice().iter().for_each(|&key| shared.cache.kill(key)),
-            Effect::Admin => op.flushing = Some(shared.cache.flushing()),
-            Effect::Read | Effect::None | Effect::KeylessRead => {}
+        if shared.settings.caching {
+            op.flushing = shared.cache.leaves(op.effect, &op.keys);
         }
     }
 
@@ -335,19 +455,26 @@ impl<'a> Turn<'a> {
             .is_ok()
     }
 
+    /// The session is somebody else now: what it saw of the stream is not its own.
+    pub(super) fn forget_sight(&mut self) {
+        self.sight = None;
+    }
+
     /// Calls `look` with what lookups start from, which is read anew after so many requests.
-    pub(super) fn with_sight<T>(&mut self, look: impl FnOnce(&mut Self, &Sight) -> T) -> T {
+    /// `None`: nothing is cached for who the session is.
+    pub(super) fn with_sight<T>(&mut self, look: impl FnOnce(&mut Self, &Sight) -> T) -> Option<T> {
         let (sight, left) = match self.sight.take() {
             Some((sight, left)) if left > 0 => (sight, left - 1),
             used_up => {
                 if used_up.is_some() {
                     self.now = time::now();
                 }
-                (self.context.shared.cache.sight(self.now), SIGHT_REQUESTS)
+                let origin = self.core.account.origin()?;
+                (self.context.shared.cache.sight(origin, self.now), SIGHT_REQUESTS)
             }
         };
         let seen = look(self, &sight);
         self.sight = Some((sight, left));
-        seen
+        Some(seen)
     }
 }

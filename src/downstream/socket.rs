@@ -1,6 +1,7 @@
 //! A client's socket: TCP, Unix, or a pipe inside the process.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -16,6 +17,17 @@ pub enum Socket {
     Unix(UnixStream),
     /// The other end is in this process (`Proxy::connect`).
     Duplex(DuplexStream),
+}
+
+impl Socket {
+    /// Its number in this process; -1 when it has none.
+    pub(super) fn fd(&self) -> i32 {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Duplex(_) => -1,
+        }
+    }
 }
 
 macro_rules! each {

@@ -1,4 +1,5 @@
-//! SUBSCRIBE and its family on a pinned connection: which frames answer the command, which are messages.
+//! SUBSCRIBE and its family on a connection of the session's own (that of a session that does client tracking, or of a
+//! server without RESP3; all others share, see `pubsub`): which frames answer the command, which are messages.
 //!
 //! A command that names n channels is answered by n confirmations; one that names none by one per subscription, or one.
 //! In RESP3 confirmations and messages are pushes; in RESP2 both are arrays, and while the session is subscribed no
@@ -9,9 +10,10 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::forward::Special;
+use super::pubsub::words;
 use super::session::{Core, Session};
 use crate::command::Command;
-use crate::resp::{Request, Value, Version};
+use crate::resp::{Request, Version};
 
 /// What a session is subscribed to.
 #[derive(Debug, Default)]
@@ -24,6 +26,12 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     pub(super) fn is_empty(&self) -> bool {
         self.channels.is_empty() && self.patterns.is_empty() && self.shards.is_empty()
+    }
+
+    /// Channels, patterns and shard channels.
+    pub(super) fn counts(&self) -> [u32; 3] {
+        let count = |set: &HashSet<Bytes>| u32::try_from(set.len()).unwrap_or(u32::MAX);
+        [&self.channels, &self.patterns, &self.shards].map(count)
     }
 
     fn set(&mut self, kind: &[u8]) -> Option<&mut HashSet<Bytes>> {
@@ -80,24 +88,34 @@ pub(super) fn sort(session: &Session, special: &mut Special, number: Option<u64>
         return Sorted::Reply;
     }
     let message = if kind == b'>' { Sorted::Message } else { Sorted::Reply };
-    let Some((name, channel)) = head_of(frame) else {
+    let Some((name, channel)) = words(frame) else {
         return message;
     };
     if let Special::Subscribe(expected) = special
         && name == expected.kind.as_bytes()
     {
         return Sorted::Confirmation {
-            last: confirm(core, expected, number, &name, channel, frame),
+            last: confirm(core, expected, number, name, channel, frame),
         };
     }
-    match &*name {
+    match name {
         b"message" | b"pmessage" | b"smessage" => Sorted::Message,
         // The server ends a subscription by itself (a moved slot, a permission withdrawn).
         b"sunsubscribe" | b"unsubscribe" | b"punsubscribe" => {
-            forget(core, &name, channel);
+            forget(core, name, channel);
             Sorted::Message
         }
         _ => message,
+    }
+}
+
+/// Whether a frame of this kind can only be a reply, before more of it is known.
+pub(super) fn is_reply(core: &Core, kind: u8) -> bool {
+    let Some(pin) = &core.pin else { return true };
+    match kind {
+        b'*' => core.version == Version::V3 || !pin.is_subscribed(),
+        b'+' => !pin.monitoring,
+        _ => true,
     }
 }
 
@@ -105,8 +123,8 @@ fn confirm(
     core: &mut Core,
     expected: &mut Expected,
     number: Option<u64>,
-    name: &Bytes,
-    channel: Option<Bytes>,
+    name: &[u8],
+    channel: Option<&[u8]>,
     frame: &[u8],
 ) -> bool {
     let Some(pin) = &mut core.pin else { return true };
@@ -116,8 +134,8 @@ fn confirm(
     let missing = expected.missing.unwrap_or_else(|| set.len().max(1)) - 1;
     expected.missing = Some(missing);
     match channel {
-        Some(channel) if name.ends_with(b"unsubscribe") => drop(set.remove(&channel)),
-        Some(channel) => drop(set.insert(channel)),
+        Some(channel) if name.ends_with(b"unsubscribe") => drop(set.remove(channel)),
+        Some(channel) => drop(set.insert(Bytes::copy_from_slice(channel))),
         None => {}
     }
     if let Some(number) = number {
@@ -131,30 +149,12 @@ fn confirm(
     missing == 0
 }
 
-fn forget(core: &mut Core, name: &Bytes, channel: Option<Bytes>) {
+fn forget(core: &mut Core, name: &[u8], channel: Option<&[u8]>) {
     if let Some(set) = core.pin.as_mut().and_then(|pin| pin.subscriptions.set(name))
         && let Some(channel) = channel
     {
-        set.remove(&channel);
+        set.remove(channel);
     }
-}
-
-/// The first two elements of an array or push.
-fn head_of(frame: &[u8]) -> Option<(Bytes, Option<Bytes>)> {
-    let version = if frame.first() == Some(&b'>') {
-        Version::V3
-    } else {
-        Version::V2
-    };
-    let (Value::Array(items) | Value::Push(items)) = Value::decode(frame, version).ok()? else {
-        return None;
-    };
-    let mut items = items.into_iter();
-    let text = |value: Value| match value {
-        Value::Bulk(bytes) | Value::Simple(bytes) => Some(bytes),
-        _ => None,
-    };
-    Some((items.next().and_then(text)?, items.next().and_then(text)))
 }
 
 /// `+1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`

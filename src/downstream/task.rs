@@ -11,8 +11,9 @@ use super::context::{Context, Peer};
 use super::request::{Flow, Turn};
 use super::session::{Session, nanos};
 use super::socket::Socket;
+use super::upload::{LARGE_ARGUMENT, Passed};
 use crate::metrics::{Direction, Disconnect};
-use crate::resp::{RequestLimits, RequestScan, RequestScanner, encode};
+use crate::resp::{ProtocolError, RequestLimits, RequestScan, RequestScanner, encode};
 use crate::time::{self, Instant};
 use crate::upstream::Waiter;
 
@@ -23,13 +24,14 @@ const HELD: usize = 64 * 1024;
 
 /// Serves one client until it leaves.
 pub async fn serve(context: Rc<Context>, socket: Socket, peer: Peer) {
-    let seat = Seat(Session::enroll(&context, peer));
-    let limits = &context.shared.settings.limits;
-    let scanner = RequestScanner::new(RequestLimits {
-        max_args: limits.max_args,
-        max_bulk: limits.max_bulk.as_usize(),
-        max_inline: limits.max_inline.as_usize(),
-    });
+    let seat = Seat(Session::enroll(
+        &context,
+        Peer {
+            fd: socket.fd(),
+            ..peer
+        },
+    ));
+    let scanner = RequestScanner::new(request_limits(&context));
     let mut io = Io {
         socket,
         scanner,
@@ -43,6 +45,15 @@ pub async fn serve(context: Rc<Context>, socket: Socket, peer: Peer) {
     };
     let why = poll_fn(|task| poll(&seat.0, &mut io, task)).await;
     context.shared.metrics.client_disconnects.inc(why);
+}
+
+fn request_limits(context: &Context) -> RequestLimits {
+    let limits = &context.shared.settings.limits;
+    RequestLimits {
+        max_args: limits.max_args,
+        max_bulk: limits.max_bulk.as_usize(),
+        max_inline: limits.max_inline.as_usize(),
+    }
 }
 
 /// A session's place among the worker's; given back even when the task panics.
@@ -82,15 +93,19 @@ struct Io {
 
 fn poll(session: &Rc<Session>, io: &mut Io, task: &mut Task<'_>) -> Poll<Disconnect> {
     session.task.set(Some(task.waker().clone()));
+    if session.is_killed() {
+        return Poll::Ready(Disconnect::Kill);
+    }
     loop {
         if let Err(why) = handle(session, io) {
             return Poll::Ready(why);
         }
         match write(session, io, task) {
             Poll::Ready(Err(why)) => return Poll::Ready(why),
-            Poll::Ready(Ok(true)) if io.state == State::Holding => continue,
+            Poll::Ready(Ok(true)) if io.state == State::Holding || session.has_lines() => continue,
             Poll::Ready(Ok(_)) | Poll::Pending => {}
         }
+        session.resume_upstream();
         if let Some(why) = finished(session, io) {
             return Poll::Ready(why);
         }
@@ -116,8 +131,11 @@ fn finished(session: &Session, io: &Io) -> Option<Disconnect> {
     if let Some(why) = core.dead {
         return Some(why);
     }
-    let waiting = core.pin.as_ref().is_some_and(super::pinned::Pin::is_waiting);
-    if (io.eof || session.context.draining.get()) && waiting {
+    if io.eof && core.upload.is_some() && io.state == State::Hungry {
+        // The rest will not come, so it never was a request.
+        return Some(Disconnect::Eof);
+    }
+    if (io.eof || session.context.draining.get()) && core.is_waiting() {
         // Nothing may be taken from a list, and nothing be listened to, for a client that left.
         return Some(if io.eof { Disconnect::Eof } else { Disconnect::Drain });
     }
@@ -140,7 +158,9 @@ fn may_read(session: &Session, io: &Io) -> bool {
         // Nothing more is handled, but that the client left must be noticed.
         _ if core.closing.is_some() => true,
         State::Hungry => true,
-        State::Holding => io.input.len() - io.start < HELD,
+        // Who waits for an element must not get one once it has left, whatever it sent before; how much that may be,
+        // `client_query_buffer` says.
+        State::Holding => io.input.len() - io.start < HELD || core.is_waiting(),
     }
 }
 
@@ -158,7 +178,9 @@ fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), 
         Poll::Ready(Ok(count)) => count,
     };
     session.context.recorder.client_bytes.add(Direction::In, count as u64);
+    session.active.set(true);
     io.arrived = time::now();
+    session.live.saw(io.arrived);
     io.unhandled = Some(io.arrived);
     if io.start == io.input.len() {
         // Nothing is left over: the requests are handled where they were read, and nothing is copied or allocated.
@@ -180,9 +202,11 @@ fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), 
 /// Handles every request that is whole, until one must wait.
 fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
     let mut core = session.core.borrow_mut();
+    session.take_lines(&mut core);
     let may_go_home = core.pin.as_ref().is_some_and(super::pinned::Pin::is_free);
-    if io.start == io.input.len() && core.sent_home.is_empty() && !may_go_home {
+    if io.start == io.input.len() && core.sent_home.is_empty() && core.hosts.is_empty() && !may_go_home {
         io.state = State::Hungry;
+        session.show(&core, 0, 0);
         return Ok(());
     }
     let table = session.context.shared.table.load();
@@ -191,14 +215,16 @@ fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
     // At once, not with the next request: a client may think for long, and others need connections.
     turn.go_home();
     turn.send_refused_fetches();
+    turn.host();
     let outcome = requests(&mut turn, io);
     if turn.core.closing.is_some() {
         io.start = io.input.len();
     }
     let (lost, now) = (std::mem::take(&mut turn.lost), turn.now);
+    session.show(&core, io.input.len() - io.start, 0);
     drop(core);
     for (waiter, loss) in lost {
-        waiter.lost(&loss, false, now);
+        waiter.lost(&loss, false, None, now);
     }
     if io.borrowed || io.start == io.input.len() {
         // An idle session holds no buffer, and one with half a request a small one.
@@ -212,40 +238,102 @@ fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
     outcome
 }
 
+/// What a look at the input came to.
+enum Step {
+    /// On to what follows.
+    On,
+    /// There is nothing whole.
+    Starve,
+    /// What is there must wait.
+    Hold,
+}
+
 fn requests(turn: &mut Turn<'_>, io: &mut Io) -> Result<(), Disconnect> {
     let limits = &turn.context.shared.settings.limits;
     let (most_bytes, most_pending) = (limits.client_output_buffer.as_usize(), limits.pipeline_depth);
+    let era = turn.context.pool.borrow().era();
     io.state = State::Hungry;
     while turn.core.closing.is_none() {
-        if turn.core.pipeline.bytes() >= most_bytes || turn.core.pipeline.pending() >= most_pending {
-            io.state = State::Holding;
-            return Ok(());
-        }
-        let bytes = io.input.get(io.start..).unwrap_or_default();
-        let consumed = match io.scanner.scan(bytes) {
-            Ok(RequestScan::Incomplete) => return Ok(()),
-            Ok(RequestScan::Skip { consumed }) => consumed,
-            Ok(RequestScan::Complete { consumed }) => match turn.handle(&io.scanner.request(bytes)) {
-                Flow::Next => consumed,
-                Flow::Hold => {
-                    io.scanner.reset();
-                    io.state = State::Holding;
-                    return Ok(());
-                }
-                Flow::Close => return Err(Disconnect::Protocol),
-            },
-            Err(error) => {
-                // What came before it is answered first, then the error, then nothing more.
-                let mut text = b"ERR ".to_vec();
-                text.extend_from_slice(&error.reply());
-                turn.core.pipeline.ready(false, |out| encode::error(out, &text));
-                turn.core.closing = Some(Disconnect::Protocol);
-                return Ok(());
-            }
+        let step = if turn.core.upload.is_some() {
+            upload(turn, io)
+        } else if turn.core.may_go_on(most_bytes, era) && turn.core.pipeline.pending() < most_pending && turn.is_taken()
+        {
+            request(turn, io)?
+        } else {
+            Step::Hold
         };
-        io.start += consumed;
+        match step {
+            Step::On => {}
+            Step::Starve => break,
+            Step::Hold => {
+                io.state = State::Holding;
+                break;
+            }
+        }
     }
     Ok(())
+}
+
+fn request(turn: &mut Turn<'_>, io: &mut Io) -> Result<Step, Disconnect> {
+    let bytes = io.input.get(io.start..).unwrap_or_default();
+    io.scanner.set_authenticated(turn.core.is_authenticated());
+    let consumed = match io.scanner.scan(bytes) {
+        Ok(RequestScan::Skip { consumed }) => consumed,
+        Ok(RequestScan::Complete { consumed }) => match turn.handle(&io.scanner.request(bytes)) {
+            Flow::Next => consumed,
+            Flow::Hold => {
+                io.scanner.reset();
+                return Ok(Step::Hold);
+            }
+            Flow::Close => return Err(Disconnect::Protocol),
+        },
+        Ok(RequestScan::Incomplete) => match begin_upload(turn, &io.scanner, bytes) {
+            Some(Flow::Next) => {
+                io.scanner.reset();
+                bytes.len()
+            }
+            Some(_) => return Ok(Step::Hold),
+            None => return Ok(Step::Starve),
+        },
+        Err(ProtocolError::UnauthenticatedMultibulk | ProtocolError::UnauthenticatedBulk)
+            if turn.core.pipeline.pending() > 0 =>
+        {
+            // The client may have said who it is, and it is not answered yet.
+            io.scanner.reset();
+            return Ok(Step::Hold);
+        }
+        Err(error) => {
+            // What came before it is answered first, then the error, then nothing more.
+            let mut text = b"ERR ".to_vec();
+            text.extend_from_slice(&error.reply());
+            turn.core.pipeline.ready(false, |out| encode::error(out, &text));
+            turn.core.closing = Some(Disconnect::Protocol);
+            0
+        }
+    };
+    io.start += consumed;
+    Ok(Step::On)
+}
+
+/// Passes on what came of a request that is not gathered.
+fn upload(turn: &mut Turn<'_>, io: &mut Io) -> Step {
+    match turn.upload(io.input.get(io.start..).unwrap_or_default()) {
+        Passed::Part(0) => Step::Starve,
+        Passed::Whole(count) | Passed::Part(count) => {
+            io.start += count;
+            Step::On
+        }
+        Passed::Wait => Step::Hold,
+    }
+}
+
+/// Begins to pass a request on that is not all here; `None`: it is gathered.
+fn begin_upload(turn: &mut Turn<'_>, scanner: &RequestScanner, bytes: &[u8]) -> Option<Flow> {
+    if scanner.wanted() < LARGE_ARGUMENT {
+        return None;
+    }
+    let (request, unfinished, missing) = scanner.begun(bytes)?;
+    turn.begin_upload(&request, unfinished, missing, request_limits(turn.context))
 }
 
 /// Writes what is ready; true: something was written, so that a session that held back may go on.
@@ -267,6 +355,9 @@ fn write(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<boo
         }
     }
     if written > 0 {
+        session.active.set(true);
+        session.live.saw(session.context.tick.get().max(io.arrived));
+        core.written += written as u64;
         session
             .context
             .recorder
@@ -280,6 +371,7 @@ fn write(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<boo
         }
     }
     if blocked {
+        session.show(core, io.input.len() - io.start, core.pipeline.bytes());
         Poll::Pending
     } else {
         Poll::Ready(Ok(written > 0))

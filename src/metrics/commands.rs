@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::hot_keys::{HotKey, HotKeys, hottest};
 use super::label::{Label, Outcome};
 use super::latency::LatencySnapshot;
 use super::window::{Ring, Window};
@@ -94,6 +96,23 @@ impl CommandMetrics {
     /// Adds up one counter of every worker.
     pub fn sum(&self, of_worker: impl Fn(&WorkerRecorder) -> u64) -> u64 {
         self.workers.read().iter().map(|worker| of_worker(worker)).sum()
+    }
+
+    /// The `count` keys that were read most in the last minute, as far as a sample of one read in [`super::SAMPLED`] tells, and
+    /// how long that sample is. Holds every worker up for as long as it takes to look at its counters.
+    pub fn hottest(&self, count: usize, now: Instant) -> (Vec<HotKey>, Duration) {
+        let workers = self.workers.read();
+        let mut locked: Vec<_> = workers.iter().map(|worker| worker.hot_keys.lock()).collect();
+        let mut summaries: Vec<&mut HotKeys> = locked.iter_mut().map(|locked| &mut **locked).collect();
+        hottest(&mut summaries, count, now)
+    }
+
+    /// How long ago the answers of hits were fetched, of all workers.
+    pub fn served_age(&self) -> LatencySnapshot {
+        let mut sum = LatencySnapshot::default();
+        let workers = self.workers.read();
+        workers.iter().for_each(|worker| worker.served_age.add_to(&mut sum));
+        sum
     }
 
     /// Remembers this moment, so that [`CommandMetrics::window`] can tell the last minute from the time before.

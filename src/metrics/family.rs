@@ -1,10 +1,11 @@
-//! Counters and gauges: a cell that can be read back, and the `metrics` handle through which it is exported.
+//! Counters, gauges and histograms: a cell that can be read back, and the `metrics` handle through which it is exported.
 //!
 //! A `metrics` handle can only be written. `INFO`, the dashboard and the tests want to read, so the value lives in a
 //! plain atomic here, and rendering publishes it through the handle, which was registered once.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ::metrics::{Key, Level, Metadata, Recorder};
 
@@ -177,6 +178,42 @@ impl Instrument for Gauge {
     }
 }
 
+/// How long something that is rare took. The exporter keeps every sample until its next upkeep, so this is not for what
+/// happens thousands of times a second.
+#[derive(Debug)]
+pub struct Histogram {
+    handle: ::metrics::Histogram,
+    count: AtomicU64,
+}
+
+impl Histogram {
+    /// Adds a sample.
+    pub fn record(&self, duration: Duration) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.handle.record(duration.as_secs_f64());
+    }
+
+    /// How many samples there are.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Instrument for Histogram {
+    const KIND: RowType = RowType::Histogram;
+
+    fn register(row: &Row, recorder: &dyn Recorder) -> Self {
+        recorder.describe_histogram(row.name.into(), None, row.help.into());
+        Self {
+            handle: recorder.register_histogram(&Key::from_static_name(row.name), &METADATA),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// Samples are handed over as they come.
+    fn publish(&self) {}
+}
+
 /// One instrument for every combination of label values.
 #[derive(Debug)]
 pub struct Family<L, I> {
@@ -244,6 +281,13 @@ impl<L: Labels> Gauges<L> {
     pub fn inc(&self, labels: L) {
         if let Some(gauge) = self.at(labels) {
             gauge.inc();
+        }
+    }
+
+    /// Adds `delta`, which may be negative.
+    pub fn add(&self, labels: L, delta: f64) {
+        if let Some(gauge) = self.at(labels) {
+            gauge.add(delta);
         }
     }
 

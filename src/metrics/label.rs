@@ -85,6 +85,12 @@ macro_rules! label {
     };
 }
 
+pub(super) use label;
+
+mod upstream;
+
+pub use upstream::{ChannelOp, ChannelOutcome, ConnectResult, FenceResult, Lost, Pool};
+
 label! {
     /// How a command ended, from the client's point of view.
     Outcome = "outcome" {
@@ -158,12 +164,34 @@ label! {
         SlowReader = "slow_reader",
         /// The upstream connection this client was pinned to was lost.
         Upstream = "upstream",
+        /// The client was silent for longer than it may be.
+        Idle = "idle",
         /// nearhit stops.
         Drain = "drain",
         /// An operator or CLIENT KILL closed it.
         Kill = "kill",
         /// The socket failed.
         Io = "io",
+    }
+}
+
+label! {
+    /// Whose subscriptions are counted.
+    Subscriber = "subscriber" {
+        /// Clients', to nearhit.
+        Client = "client",
+        /// nearhit's own on clients' behalf, to the server.
+        Shared = "shared",
+    }
+}
+
+label! {
+    /// Why a subscriber was closed.
+    SubscriberLoss = "reason" {
+        /// It did not read its messages.
+        Slow = "slow",
+        /// The connection its messages came by was lost.
+        Upstream = "upstream",
     }
 }
 
@@ -188,28 +216,72 @@ label! {
     Bypass = "reason" {
         /// Earlier requests of the same client are still under way.
         Pipelined = "pipelined",
-        /// The session is in a state that must not share replies: a transaction, a user of its own.
+        /// Nothing is cached for the client's user: there are too many users at once.
         SessionState = "session_state",
         /// The key's first read: not worth a slot yet.
         Cold = "cold",
         /// The invalidation stream has not proved to be alive.
         NotLive = "not_live",
-        /// The staleness lease ran out.
-        Lease = "lease",
-        /// The entry is older than what this session has seen or must see.
-        Older = "older",
         /// The fetch under way began before something this session must see.
         FlightStale = "flight_stale",
         /// The policy of the key says so.
         Policy = "policy",
+        /// No invalidation would come for the key: it has none of `invalidation.prefixes`.
+        NotCovered = "not_covered",
         /// The near-cache is switched off.
         Disabled = "disabled",
+        /// The near-cache only says what it would have answered (`cache.mode = "shadow"`).
+        Shadow = "shadow",
         /// The reply is larger than an entry may be.
         TooLarge = "too_large",
         /// Not all keys of a command with several keys were in memory.
         MultiKeyMiss = "multi_key_miss",
         /// A command whose effects are unknown is under way in this session.
         UnknownEffects = "unknown_effects",
+    }
+}
+
+label! {
+    /// What the near-cache does with reads (`cache.mode`).
+    ServingMode = "mode" {
+        /// It answers those it can.
+        Serve = "serve",
+        /// It answers none, and is compared with the server.
+        Shadow = "shadow",
+        /// There is none.
+        Off = "off",
+    }
+}
+
+label! {
+    /// Why an entry that was found was not served, although nothing says that it is not true any more.
+    Unproved = "reason" {
+        /// The staleness lease ran out: the server has given no sign of life for too long.
+        Lease = "lease",
+        /// The session has seen something newer, or somebody was told something newer about this key.
+        Older = "older",
+    }
+}
+
+label! {
+    /// Why an invalidation stream was given up.
+    FenceReason = "reason" {
+        /// The connection was lost.
+        Connection = "connection",
+        /// Bytes that are not RESP, or a reply nobody asked for.
+        Protocol = "protocol",
+        /// The server refused to track.
+        CachingRefused = "caching_refused",
+        /// The server refused the database.
+        SelectRefused = "select_refused",
+        /// The connection that invalidations were redirected to is gone.
+        RedirectBroken = "redirect_broken",
+        /// The server announced that another one takes its place.
+        HandOver = "hand_over",
+        /// No answer for twice the staleness bound.
+        Silent = "silent",
+        /// It said nothing of a key that was changed to see whether it speaks.
+        Canary = "canary",
     }
 }
 
@@ -228,6 +300,20 @@ label! {
         Error = "error",
         /// It would expire at once.
         Ttl = "ttl",
+    }
+}
+
+label! {
+    /// What the server said to a TOUCH of a key that is read from memory.
+    TouchResult = "result" {
+        /// The key is there.
+        Present = "present",
+        /// It is not.
+        Missing = "missing",
+        /// An error.
+        Refused = "refused",
+        /// It was not asked: too many keys were hot at once, or it had not answered yet.
+        Skipped = "skipped",
     }
 }
 
@@ -254,8 +340,12 @@ label! {
     FlushReason = "reason" {
         /// An operator asked.
         Admin = "admin",
-        /// A client sent FLUSHALL or FLUSHDB.
-        Flushall = "flushall",
+        /// The application channel said so, or was not heard for a while.
+        Application = "application",
+        /// A command passed through that changes keys without naming them: FLUSHALL, SWAPDB, an unknown one.
+        Command = "command",
+        /// What a user may do may have changed; only that user's part was dropped.
+        Rights = "rights",
         /// The invalidation stream was lost.
         TrackingLost = "tracking_lost",
         /// The server said that everything changed.
@@ -306,39 +396,33 @@ label! {
 }
 
 label! {
-    /// What upstream connections are for.
-    Pool = "pool" {
-        /// Shared by all sessions of a worker.
-        Shared = "shared",
-        /// Held by one session.
-        Pinned = "pinned",
-        /// Carries fills and invalidations.
-        Tracking = "tracking",
+    /// Why invalidations do not come by a mode.
+    Refusal = "reason" {
+        /// The server does not speak RESP3.
+        Resp3 = "resp3",
+        /// The user may not do what it takes.
+        Denied = "denied",
+        /// The server does not know what it takes.
+        Unsupported = "unsupported",
+        /// The server's version has known holes.
+        Version = "version",
+        /// `notify-keyspace-events` lacks what it takes.
+        Notifications = "notifications",
+        /// It was set up, and yet the canary was written and nobody spoke of it.
+        Silent = "silent",
     }
 }
 
 label! {
-    /// How an attempt to connect upstream ended.
-    ConnectResult = "result" {
-        /// Connected, and the handshake was accepted.
-        Ok = "ok",
-        /// Not.
-        Failed = "failed",
-    }
-}
-
-label! {
-    /// Why an upstream connection was lost.
-    Lost = "reason" {
-        /// The server closed it.
-        Eof = "eof",
-        /// The socket failed.
-        Io = "io",
-        /// The server sent what is not RESP, or a reply nobody waited for.
-        Protocol = "protocol",
-        /// No answer in time.
-        Timeout = "timeout",
-        /// nearhit closed it.
-        Shutdown = "shutdown",
+    /// Why the canary's invalidation was not timed.
+    CanaryFailure = "reason" {
+        /// It did not come.
+        Silent = "silent",
+        /// The user may not write or read the key, or the server is a read-only replica.
+        Denied = "denied",
+        /// The server refuses writes: no memory, no disk, not enough replicas.
+        Refused = "refused",
+        /// The write was not answered in time, or there was no connection for it.
+        Unanswered = "unanswered",
     }
 }

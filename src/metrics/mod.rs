@@ -12,24 +12,32 @@
 
 mod commands;
 mod family;
+mod hot_keys;
 mod label;
 mod latency;
+mod node;
 mod process;
 mod render;
 mod rows;
+mod shadow;
 mod text;
 mod window;
 mod worker;
 
 pub use commands::{CommandMetrics, CommandTotals, MAX_COMMAND_LABELS, OTHER_NAME};
-pub use family::{Counter, Counters, Family, Gauge, Gauges, Info, Instrument, Row, RowType};
+pub use family::{Counter, Counters, Family, Gauge, Gauges, Histogram, Info, Instrument, Row, RowType};
+pub use hot_keys::{HotKey, HotKeys, SAMPLED, Sampler};
 pub use label::{
-    Bypass, CacheResult, ConnectResult, Direction, Disconnect, ErrorKind, Evicted, FlushReason, InvalidationEffect,
-    InvalidationKind, InvalidationSource, Label, Labels, Lost, Origin, Outcome, Pool, Rejected,
+    Bypass, CacheResult, CanaryFailure, ChannelOp, ChannelOutcome, ConnectResult, Direction, Disconnect, ErrorKind,
+    Evicted, FenceReason, FenceResult, FlushReason, InvalidationEffect, InvalidationKind, InvalidationSource, Label,
+    Labels, Lost, Origin, Outcome, Pool, Refusal, Rejected, ServingMode, Subscriber, SubscriberLoss, TouchResult,
+    Unproved,
 };
 pub use latency::{BUCKETS, LatencyArray, LatencySnapshot, MAX_NANOS};
+pub use node::{NODE_ROWS, NodeFigures, NodeMetrics};
 pub use process::PROCESS_ROWS;
 pub use render::CONTENT_TYPE;
 pub use rows::{COMMAND_ROWS, Metrics, ROWS, Values};
+pub use shadow::{SHADOW_ROWS, ShadowLookup, ShadowMetrics, ShadowTotals, ShadowVerdict};
 pub use window::{Percentiles, Window};
 pub use worker::{Cells, OTHER, WorkerRecorder};

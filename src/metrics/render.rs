@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::commands::{CommandTotals, Fold, OTHER_NAME};
+use super::family::Row;
 use super::label::{Label, Outcome};
 use super::latency::LatencySnapshot;
-use super::rows::{COMMANDS, DURATION, LATENCY, Metrics};
+use super::rows::{COMMANDS, DURATION, LATENCY, Metrics, SERVED_AGE};
 use super::text::{Text, seconds, sorted};
 use super::window::Window;
 use super::{process, worker::OTHER};
@@ -39,6 +40,23 @@ const BOUNDS: [(u64, &str); 20] = [
     (10_000_000_000, "10"),
 ];
 
+/// The same for the ages of answers: an entry lives for a minute unless the settings say otherwise.
+const AGES: [(u64, &str); 13] = [
+    (1_000_000, "0.001"),
+    (10_000_000, "0.01"),
+    (100_000_000, "0.1"),
+    (250_000_000, "0.25"),
+    (500_000_000, "0.5"),
+    (1_000_000_000, "1"),
+    (2_500_000_000, "2.5"),
+    (5_000_000_000, "5"),
+    (10_000_000_000, "10"),
+    (30_000_000_000, "30"),
+    (60_000_000_000, "60"),
+    (600_000_000_000, "600"),
+    (3_600_000_000_000, "3600"),
+];
+
 /// The quantiles of the summary, and as they are written.
 const QUANTILES: [(f64, &str); 4] = [(0.5, "0.5"), (0.95, "0.95"), (0.99, "0.99"), (0.999, "0.999")];
 
@@ -50,11 +68,36 @@ impl Metrics {
         self.publish();
         let mut text = Text::default();
         CommandFamilies::of(self, now).write(&mut text);
+        text.family(&SERVED_AGE);
+        write_histogram(&mut text, &SERVED_AGE, &[], &AGES, &self.commands.served_age());
+        self.node.write(&mut text);
+        self.shadow.write(&mut text);
         if self.process {
             process::write(&mut text);
         }
         sorted(&self.exporter.render()) + &text.finish()
     }
+}
+
+/// One series of a histogram's family. The bounds are ascending, in nanoseconds and as they are written.
+fn write_histogram(
+    text: &mut Text,
+    row: &Row,
+    labels: &[(&str, &str)],
+    bounds: &[(u64, &str)],
+    latency: &LatencySnapshot,
+) {
+    let nanos: Vec<_> = bounds.iter().map(|(nanos, _)| *nanos).collect();
+    let mut bucket = |le: &str, count: u64| {
+        let all: Vec<_> = labels.iter().copied().chain([("le", le)]).collect();
+        text.sample(row.name, "_bucket", &all, count);
+    };
+    for ((_, le), count) in bounds.iter().zip(latency.cumulative(&nanos)) {
+        bucket(le, count);
+    }
+    bucket("+Inf", latency.count());
+    text.sample(row.name, "_sum", labels, seconds(latency.sum()));
+    text.sample(row.name, "_count", labels, latency.count());
 }
 
 /// Everything about commands, read once, so that the three families agree with each other.
@@ -109,18 +152,7 @@ impl<'a> CommandFamilies<'a> {
         text.family(&DURATION);
         for ((cmd, outcome), latency) in by_label {
             let labels = [("cmd", cmd), (Outcome::NAME, outcome.value())];
-            let bounds = BOUNDS.map(|(nanos, _)| nanos);
-            for ((_, le), count) in BOUNDS.iter().zip(latency.cumulative(&bounds)) {
-                text.sample(DURATION.name, "_bucket", &[labels[0], labels[1], ("le", le)], count);
-            }
-            text.sample(
-                DURATION.name,
-                "_bucket",
-                &[labels[0], labels[1], ("le", "+Inf")],
-                latency.count(),
-            );
-            text.sample(DURATION.name, "_sum", &labels, seconds(latency.sum()));
-            text.sample(DURATION.name, "_count", &labels, latency.count());
+            write_histogram(text, &DURATION, &labels, &BOUNDS, &latency);
         }
     }
 

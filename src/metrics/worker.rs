@@ -4,6 +4,9 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
+use super::hot_keys::{HotKeys, Sampler};
 use super::label::{Bypass, CacheResult, Direction, Label, Outcome};
 use super::latency::{LatencyArray, add_single_writer};
 
@@ -25,10 +28,16 @@ pub struct WorkerRecorder {
     pub cache: Cells<CacheResult>,
     /// Why it was not asked.
     pub bypass: Cells<Bypass>,
+    /// How long ago the answers of hits were fetched.
+    pub served_age: Box<LatencyArray>,
     /// Bytes read from and written to clients.
     pub client_bytes: Cells<Direction>,
     /// Bytes read from and written to servers.
     pub upstream_bytes: Cells<Direction>,
+    /// Which reads are counted by key.
+    pub sampler: Sampler,
+    /// Which keys these were. The lock is the worker's own but for when somebody asks.
+    pub hot_keys: Mutex<HotKeys>,
 }
 
 /// What is counted for one command.
@@ -46,8 +55,11 @@ impl WorkerRecorder {
             slots: std::iter::repeat_with(Slot::default).take(commands + 1).collect(),
             cache: Cells::default(),
             bypass: Cells::default(),
+            served_age: Box::default(),
             client_bytes: Cells::default(),
             upstream_bytes: Cells::default(),
+            sampler: Sampler::default(),
+            hot_keys: Mutex::default(),
         }
     }
 
@@ -105,7 +117,7 @@ pub struct Cells<L> {
 }
 
 /// Room for the values of any label counted by workers, inline: a pointer less on the way of every request.
-const MAX_VALUES: usize = 12;
+const MAX_VALUES: usize = 16;
 
 impl<L> Default for Cells<L> {
     fn default() -> Self {

@@ -1,5 +1,6 @@
 //! How a proxy is told what to be, and started.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
@@ -13,19 +14,20 @@ use tokio::sync::mpsc;
 use super::control::{self, Control};
 use super::handle::Proxy;
 use super::listen::{self, Bound};
+use super::partitions::Opener;
 use super::worker::{self, Outboxes, Workers};
 use crate::admin::{Console, Facts};
 use crate::cache::Policies;
 use crate::coherence::{Limits, NearCache};
 use crate::command::CommandTable;
-use crate::config::{Admission, Config, InvalidationMode, Listen, Policy, UpstreamUrl};
-use crate::downstream::{Settings, Shared};
+use crate::config::{Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, UpstreamUrl};
+use crate::downstream::{AccountSettings, Accounts, Common, Partitions, Settings, Shared, Ticket};
 use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
 use crate::resp::Version;
 use crate::time;
-use crate::tracking::{Source, Tracking};
-use crate::upstream::{Gauges, Handshake, PoolSettings};
+use crate::tracking::{Ladder, Source, TrackingThread};
+use crate::upstream::{Gauges, Handshake, Identity, PoolSettings};
 
 /// Settings of a proxy that is not started yet.
 ///
@@ -80,6 +82,14 @@ impl Builder {
         if let Some(listen) = self.read::<Listen>(address) {
             self.config.server.listen.push(listen);
         }
+        self
+    }
+
+    /// Lets [`Builder::listen`] have addresses that other machines reach although nobody is asked who they are. Default:
+    /// no; [`Builder::start`] refuses them.
+    #[must_use]
+    pub fn allow_unprotected(mut self, allowed: bool) -> Self {
+        self.config.server.allow_unprotected = allowed;
         self
     }
 
@@ -168,14 +178,16 @@ struct Parts {
     gauges: Arc<Gauges>,
     inboxes: Vec<mpsc::UnboundedReceiver<worker::Message>>,
     outboxes: Outboxes,
-    tracking_thread: Option<std::thread::JoinHandle<()>>,
+    tracking_thread: Option<TrackingThread>,
 }
 
 impl Parts {
     fn new(config: &Config, process_metrics: bool) -> Result<Self> {
         let table = CommandTable::builtin();
-        let metrics =
-            Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now()).with_process(process_metrics);
+        let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now())
+            .with_process(process_metrics)
+            .with_upstream(&config.upstream.url.address.to_string())
+            .with_policies(config.policies.iter().map(|policy| policy.name.as_str()));
         let metrics = Arc::new(metrics);
         let policies = Policies::new(&config.policies, |name| {
             table.by_name(&name.to_lowercase()).map(|row| row.id().number())
@@ -185,40 +197,43 @@ impl Parts {
             .map(|_| mpsc::unbounded_channel())
             .unzip();
         let outboxes = Outboxes::new(senders);
-        let source = source(config);
-        let (tracking, tracking_thread) = match source {
-            Some(source) => {
-                let (tracking, thread) =
-                    Tracking::start(handshake(config), source, Arc::clone(&cache), outboxes.clone())?;
-                (Some(tracking), Some(thread))
-            }
-            None => (None, None),
-        };
+        let ladder = ladder(config);
+        let caching = !ladder.sources.is_empty();
+        let tried_first = ladder.sources.first().map(|source| source.label());
+        metrics
+            .invalidation_source
+            .set_only(tried_first.unwrap_or(InvalidationSource::Off));
+        let tracking_thread = caching
+            .then(|| TrackingThread::start(ladder, Arc::clone(&metrics)))
+            .transpose()?;
+        let partitions = tracking_thread
+            .as_ref()
+            .map(|thread| opener(config, &cache, thread, &outboxes));
         metrics.clients_max.set_count(config.server.max_clients as u64);
-        metrics.cache_enabled.set_bool(source.is_some());
-        metrics.cache_max_bytes.set_count(if source.is_some() {
-            config.cache.max_memory.bytes()
-        } else {
-            0
-        });
+        metrics
+            .cache_enabled
+            .set_bool(caching && config.cache.mode == CacheMode::Serve);
+        let max_bytes = if caching { config.cache.max_memory.bytes() } else { 0 };
+        metrics.cache_max_bytes.set_count(max_bytes);
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
-            settings: settings(config, source.is_some()),
-            tracking,
+            settings: settings(config, caching),
+            accounts: Accounts::new(account_settings(config, partitions)),
             metrics,
             admin: OnceLock::new(),
             peers: DashMap::new(),
+            common: Common::default(),
             next_id: AtomicU64::new(1),
         });
         let gauges = Arc::new(Gauges::default());
         let facts = Facts {
             name: config.facade.admin_command.to_string(),
             upstream: config.upstream.url.address.to_string(),
-            source: label(source),
             revision: option_env!("NEARHIT_REVISION").map(str::to_owned),
             started: time::now(),
         };
+        let _first_and_only = shared.common.courier.set(Box::new(outboxes.clone()));
         let console = Console::new(Arc::downgrade(&shared), Arc::clone(&gauges), facts);
         let _first_and_only = shared.admin.set(Arc::new(console));
         Ok(Self {
@@ -248,18 +263,19 @@ impl Parts {
         let control = Control {
             shared: Arc::clone(&self.shared),
             gauges: self.gauges,
-            source: label(source(config)),
             workers: workers.handle(),
             handshake: Handshake {
                 version: Version::V2,
                 db: 0,
-                ..handshake(config)
+                ..handshake(config, self.shared.accounts.own().identity())
             },
             clients,
             metrics: metrics_listener,
             metrics_path: config.metrics.path.to_string(),
             keepalive: config.server.tcp_keepalive,
             max_clients: config.server.max_clients,
+            touch_interval: config.cache.touch_interval,
+            channel: config.invalidation.channel.clone(),
         };
         let control = control::start(control)?;
         Ok(Proxy::new(
@@ -273,20 +289,43 @@ impl Parts {
     }
 }
 
-fn label(source: Option<Source>) -> InvalidationSource {
-    match source {
-        Some(Source::Tracking) => InvalidationSource::Tracking,
-        Some(Source::Redirect) => InvalidationSource::Redirect,
-        None => InvalidationSource::Off,
-    }
-}
-
-fn source(config: &Config) -> Option<Source> {
-    match config.invalidation.mode {
-        _ if !config.cache.enabled => None,
-        InvalidationMode::Auto | InvalidationMode::Tracking => Some(Source::Tracking),
-        InvalidationMode::Redirect => Some(Source::Redirect),
-        InvalidationMode::Off => None,
+/// Where invalidations may come from; no source at all means that nothing is cached.
+fn ladder(config: &Config) -> Ladder {
+    let invalidation = &config.invalidation;
+    let auto = [
+        (Source::Tracking, true),
+        (Source::Redirect, true),
+        (Source::Broadcast, !invalidation.prefixes.is_empty()),
+        (Source::Keyspace, true),
+        (Source::Age, !invalidation.fallback_ttl.is_zero()),
+    ];
+    let sources = match invalidation.mode {
+        _ if config.cache.mode == CacheMode::Off => vec![],
+        InvalidationMode::Auto => auto
+            .into_iter()
+            .filter_map(|(source, may)| may.then_some(source))
+            .collect(),
+        InvalidationMode::Tracking => vec![Source::Tracking],
+        InvalidationMode::Redirect => vec![Source::Redirect],
+        InvalidationMode::Broadcast => vec![Source::Broadcast],
+        InvalidationMode::Keyspace => vec![Source::Keyspace],
+        InvalidationMode::Ttl => vec![Source::Age],
+        InvalidationMode::Off => vec![],
+    };
+    // Random, so that no two nearhits take each other's canary for their own.
+    let id = RandomState::new().build_hasher().finish();
+    let canary = invalidation.canary_key.replace("{id}", &format!("{id:016x}"));
+    Ladder {
+        sources,
+        prefixes: invalidation
+            .prefixes
+            .iter()
+            .map(|prefix| prefix.as_bytes().into())
+            .collect(),
+        keyspace_ttl: invalidation.keyspace_ttl,
+        fallback_ttl: invalidation.fallback_ttl,
+        canary_key: canary.into_bytes().into(),
+        canary_interval: (!invalidation.canary_interval.is_zero()).then_some(invalidation.canary_interval),
     }
 }
 
@@ -301,32 +340,66 @@ fn limits(config: &Config) -> Limits {
             cache.max_entry_ttl
         },
         negative_ttl: cache.negative_ttl,
+        hash_ttl: cache.hash_max_ttl,
         max_staleness: config.invalidation.max_staleness,
         admit_always: cache.admission == Admission::Always,
         admission_window: cache.admission_window,
-        ..Limits::default()
+        eviction: cache.eviction,
     }
 }
 
 fn settings(config: &Config, caching: bool) -> Settings {
-    let timeout = config.upstream.command_timeout;
+    // Zero says "never" in the settings.
+    let limited = |timeout: Duration| (!timeout.is_zero()).then_some(timeout);
     Settings {
         limits: config.server.limits.clone(),
-        command_timeout: (!timeout.is_zero()).then_some(timeout),
+        idle_timeout: limited(config.server.idle_timeout),
+        auth_timeout: limited(config.server.auth_timeout),
+        command_timeout: limited(config.upstream.command_timeout),
         caching,
+        shadow: caching && config.cache.mode == CacheMode::Shadow,
+        strict_sessions: config.cache.strict_sessions,
         db: config.upstream.url.db,
         upstream: config.upstream.url.address.to_string(),
-        credentials: config.upstream.credentials(),
         info_section: config.facade.info_section,
         admin_command: config.facade.admin_command.to_lowercase(),
+        monitor: config.facade.monitor,
+        present_as: config.facade.present_as,
+        pubsub: config.pubsub.clone(),
+        fence_hold: config.invalidation.fence_hold,
     }
 }
 
-fn handshake(config: &Config) -> Handshake {
+fn opener(
+    config: &Config,
+    cache: &Arc<NearCache<Ticket>>,
+    thread: &TrackingThread,
+    outboxes: &Outboxes,
+) -> Box<dyn Partitions> {
+    Box::new(Opener {
+        cache: Arc::clone(cache),
+        tracker: thread.tracker(),
+        own: config.upstream.credentials(),
+        handshake: handshake(config, &Identity::new(None)),
+        outboxes: outboxes.clone(),
+    })
+}
+
+fn account_settings(config: &Config, partitions: Option<Box<dyn Partitions>>) -> AccountSettings {
+    AccountSettings {
+        own: config.upstream.credentials(),
+        require_auth: config.server.require_auth,
+        by_user: config.cache.partition_by == PartitionBy::User,
+        idle_timeout: config.upstream.idle_identity_timeout,
+        partitions,
+    }
+}
+
+fn handshake(config: &Config, identity: &Identity) -> Handshake {
     let upstream = &config.upstream;
     Handshake {
         address: upstream.url.address.clone(),
-        credentials: upstream.credentials(),
+        identity: identity.clone(),
         version: Version::V3,
         db: upstream.url.db,
         client_name: upstream.client_name.to_string(),
@@ -339,10 +412,10 @@ fn pool_settings(config: &Config) -> PoolSettings {
     let upstream = &config.upstream;
     PoolSettings {
         address: upstream.url.address.clone(),
-        credentials: upstream.credentials(),
         client_name: upstream.client_name.to_string(),
         connect_timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         pinned_max: upstream.pinned_max as u64,
+        idle_timeout: upstream.idle_identity_timeout,
     }
 }

@@ -1,6 +1,7 @@
 //! The control thread: accepts clients, serves metrics and probes, and does what must be done every now and then.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,13 +10,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use super::learn;
 use super::listen::Bound;
 use super::worker::{Handle, Incoming};
+use super::{acl, learn};
 use crate::admin::{Prober, http};
+use crate::channel::Channel;
+use crate::coherence::TOUCH_PARTS;
 use crate::downstream::{Peer, Shared};
 use crate::error::{Error, Kind, Result, Side};
-use crate::metrics::{Disconnect, InvalidationSource};
+use crate::metrics::Disconnect;
 use crate::time;
 use crate::upstream::{Gauges, Handshake};
 
@@ -23,7 +26,6 @@ use crate::upstream::{Gauges, Handshake};
 pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
     pub(super) gauges: Arc<Gauges>,
-    pub(super) source: InvalidationSource,
     pub(super) workers: Handle,
     pub(super) handshake: Handshake,
     pub(super) clients: Vec<Bound>,
@@ -31,6 +33,9 @@ pub(super) struct Control {
     pub(super) metrics_path: String,
     pub(super) keepalive: Duration,
     pub(super) max_clients: usize,
+    pub(super) touch_interval: Duration,
+    /// The application channel; empty: none.
+    pub(super) channel: String,
 }
 
 /// How far the proxy is from its end.
@@ -87,7 +92,6 @@ impl Control {
         let Self {
             shared,
             gauges,
-            source,
             workers,
             handshake,
             clients,
@@ -95,6 +99,8 @@ impl Control {
             metrics_path,
             keepalive,
             max_clients,
+            touch_interval,
+            channel,
         } = self;
         let door = Door {
             shared: Arc::clone(&shared),
@@ -112,13 +118,23 @@ impl Control {
             let prober = Prober::new(
                 Arc::clone(&shared),
                 Arc::clone(&gauges),
-                source,
                 workers.heartbeats.clone(),
                 Arc::clone(&draining),
             );
             others.spawn(http::serve(listener, metrics_path, Arc::new(prober)));
         }
+        if shared.settings.caching && !channel.is_empty() {
+            let channel = Channel {
+                handshake: handshake.clone(),
+                name: channel,
+                cache: Arc::clone(&shared.cache),
+                metrics: Arc::clone(&shared.metrics),
+            };
+            others.spawn(channel.watch());
+        }
+        others.spawn(acl::watch(Arc::clone(&shared), handshake.clone()));
         others.spawn(learn::watch(Arc::clone(&shared), Arc::clone(&gauges), handshake));
+        others.spawn(keep_warm(Arc::clone(&shared), touch_interval));
         others.spawn(upkeep(Arc::clone(&shared)));
         drop(phase.wait_for(|phase| *phase != Phase::Serving).await);
         // Relaxed: the probe may learn it a moment later.
@@ -130,11 +146,26 @@ impl Control {
     }
 }
 
+/// Has the server told within every `interval` which keys are read from memory; zero: never.
+async fn keep_warm(shared: Arc<Shared>, interval: Duration) {
+    if interval.is_zero() || !shared.settings.caching {
+        return;
+    }
+    let pause = interval / u32::try_from(TOUCH_PARTS).unwrap_or(1);
+    let mut ticks = tokio::time::interval(pause.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for part in (0..TOUCH_PARTS).cycle() {
+        ticks.tick().await;
+        shared.accounts.touch(shared.cache.gather_touches(part, time::now()));
+    }
+}
+
 async fn upkeep(shared: Arc<Shared>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
         let now = time::now();
+        shared.accounts.tidy(now);
         if shared.settings.caching {
             shared.cache.sweep(now);
         }
@@ -159,8 +190,8 @@ impl Door {
                 Ok(listener) => self.accept_tcp(listener).await,
                 Err(error) => error,
             },
-            Bound::Unix(listener, _) => match listener.try_clone().and_then(UnixListener::from_std) {
-                Ok(listener) => self.accept_unix(listener, &listening).await,
+            Bound::Unix(listener, place) => match listener.try_clone().and_then(UnixListener::from_std) {
+                Ok(listener) => self.accept_unix(listener, &place.path).await,
                 Err(error) => error,
             },
         };
@@ -184,7 +215,11 @@ impl Door {
                     }
                     let _best_effort = stream.set_nodelay(true);
                     if !self.keepalive.is_zero() {
-                        let keepalive = socket2::TcpKeepalive::new().with_time(self.keepalive);
+                        // Three probes in as long again, as Redis has it.
+                        let keepalive = socket2::TcpKeepalive::new()
+                            .with_time(self.keepalive)
+                            .with_interval((self.keepalive / 3).max(Duration::from_secs(1)))
+                            .with_retries(3);
                         let _best_effort = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
                     }
                     match stream.into_std() {
@@ -197,13 +232,15 @@ impl Door {
         }
     }
 
-    async fn accept_unix(&self, listener: UnixListener, listening: &str) -> io::Error {
+    async fn accept_unix(&self, listener: UnixListener, path: &Path) -> io::Error {
+        // As Redis writes them.
+        let addr = format!("{}:0", path.display());
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let peer = Peer {
-                        addr: format!("{listening}:0"),
-                        laddr: listening.to_owned(),
+                        addr: addr.clone(),
+                        laddr: addr.clone(),
                         ..peer()
                     };
                     if self.is_full() {

@@ -17,6 +17,7 @@ use crate::config::Listen;
 use crate::downstream::{Peer, Shared};
 use crate::metrics::CacheResult;
 use crate::time;
+use crate::tracking::TrackingThread;
 
 /// Bytes an in-process stream holds in each direction before its writer waits.
 const STREAM_BUFFER: usize = 64 * 1024;
@@ -35,7 +36,7 @@ pub struct Proxy {
     shared: Arc<Shared>,
     workers: Workers,
     control: Running,
-    tracking_thread: Option<std::thread::JoinHandle<()>>,
+    tracking_thread: Option<TrackingThread>,
     listening: Vec<Listen>,
     metrics: Option<SocketAddr>,
 }
@@ -50,7 +51,7 @@ impl Proxy {
         shared: Arc<Shared>,
         workers: Workers,
         control: Running,
-        tracking_thread: Option<std::thread::JoinHandle<()>>,
+        tracking_thread: Option<TrackingThread>,
         listening: Vec<Listen>,
         metrics: Option<SocketAddr>,
     ) -> Self {
@@ -103,13 +104,8 @@ impl Proxy {
 
     fn stop(&mut self) {
         self.workers.close();
-        if let Some(tracking) = &self.shared.tracking {
-            tracking.stop();
-        }
         self.control.stop();
-        if let Some(thread) = self.tracking_thread.take() {
-            let _panicked_and_logged = thread.join();
-        }
+        drop(self.tracking_thread.take());
     }
 }
 
@@ -168,8 +164,9 @@ impl Cache<'_> {
             bytes: totals.bytes,
             tracking: self
                 .0
-                .tracking
-                .as_ref()
+                .accounts
+                .own()
+                .tracking()
                 .is_some_and(|tracking| tracking.status().connected.load(Ordering::Relaxed)),
         }
     }

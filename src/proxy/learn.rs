@@ -6,12 +6,13 @@
 //! ```
 //! Every new connection may be to another server than the last one, so everything is learned again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::downstream::Shared;
-use crate::upstream::{Control, Gauges, Handshake, Loss};
+use crate::upstream::{Control, Gauges, Handshake, Identity, Loss};
 
 /// How long to wait after a failure. Chosen, not measured.
 const RETRY: Duration = Duration::from_millis(250);
@@ -34,7 +35,7 @@ async fn watch_once(shared: &Shared, gauges: &Gauges, handshake: &Handshake) -> 
         // It is there, and wants credentials we do not have; clients bring their own.
         Err(Loss::Refused(_)) => {
             Control::connect(&Handshake {
-                credentials: None,
+                identity: Identity::new(None),
                 db: 0,
                 ..handshake.clone()
             })
@@ -42,24 +43,53 @@ async fn watch_once(shared: &Shared, gauges: &Gauges, handshake: &Handshake) -> 
         }
         connected => connected?,
     };
-    match learn(shared, &mut control, handshake).await {
-        Ok(()) => {}
+    let mut known = match learn(shared, &mut control, handshake).await {
+        Ok(()) => true,
         Err(Loss::Refused(why)) => {
             tracing::warn!(upstream = %handshake.address, why, "the server's commands are not known; only the built-in ones are");
+            false
         }
         Err(loss) => return Err(loss),
-    }
+    };
+    let mut tried = HashSet::new();
     loop {
         let ping = tokio::time::timeout(handshake.timeout, control.exchange(&[b"PING"])).await;
         drop(ping.map_err(|_| Loss::Timeout(handshake.timeout))??);
         gauges.reachable.store(true, Ordering::Relaxed);
+        if !known {
+            known = learn_as_somebody(shared, handshake, &mut tried).await;
+        }
         tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// nearhit itself is not told; somebody who has said who they are may be. Each is asked once, for the server notes in its
+/// ACL LOG who may not.
+async fn learn_as_somebody(shared: &Shared, handshake: &Handshake, tried: &mut HashSet<u64>) -> bool {
+    let mut candidates = shared.accounts.identities().into_iter();
+    let Some(identity) = candidates.find(|identity| tried.insert(identity.number())) else {
+        return false;
+    };
+    let handshake = Handshake {
+        identity,
+        db: 0,
+        ..handshake.clone()
+    };
+    match Control::connect(&handshake).await {
+        Ok(mut control) => learn(shared, &mut control, &handshake).await.is_ok(),
+        Err(_) => false,
     }
 }
 
 async fn learn(shared: &Shared, control: &mut Control, handshake: &Handshake) -> Result<(), Loss> {
     let facts = tokio::time::timeout(handshake.timeout, control.facts()).await;
     let facts = facts.map_err(|_| Loss::Timeout(handshake.timeout))??;
+    let alone = facts.info.contains("redis_mode:standalone");
+    shared.common.is_alone.store(alone, Ordering::Relaxed);
+    shared
+        .common
+        .last_info
+        .remember(handshake.identity.number(), facts.info);
     let table = shared.table.load().learn(&facts.commands);
     let hash_fields_expire = facts
         .commands

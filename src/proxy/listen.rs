@@ -1,8 +1,9 @@
 //! Listeners: bound before any thread starts, so that a busy port is an error of `start`.
 
+use std::fs::Metadata;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,15 @@ use crate::error::{Error, Kind, Result, Side};
 /// A listener for clients.
 pub(super) enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, Place),
+}
+
+/// A Unix socket's file: its path, and which file it is there.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    /// Device and inode.
+    file: (u64, u64),
 }
 
 impl Bound {
@@ -26,8 +35,8 @@ impl Bound {
                     .local_addr()
                     .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
             ),
-            Self::Unix(_, path) => Listen::Unix {
-                path: path.clone(),
+            Self::Unix(_, place) => Listen::Unix {
+                path: place.path.clone(),
                 mode: None,
             },
         }
@@ -36,9 +45,15 @@ impl Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // Nobody listens there any more.
-            let _gone_already = std::fs::remove_file(path);
+        if let Self::Unix(_, place) = self {
+            // Nobody listens there any more, unless somebody else has taken the place.
+            if place
+                .path
+                .symlink_metadata()
+                .is_ok_and(|there| identity(&there) == place.file)
+            {
+                let _gone_already = std::fs::remove_file(&place.path);
+            }
         }
     }
 }
@@ -51,9 +66,7 @@ pub(super) fn bind_all(server: &Server) -> Result<Vec<Bound>> {
         .map(|listen| match listen {
             Listen::Tcp(address) => bind_tcp(*address, server.tcp_backlog).map(Bound::Tcp),
             Listen::Unix { path, mode } => {
-                let bound =
-                    bind_unix(path, *mode).map_err(|error| failed(&format!("unix://{}", path.display()), error))?;
-                Ok(Bound::Unix(bound, path.clone()))
+                bind_unix(path, *mode).map_err(|error| failed(&format!("unix://{}", path.display()), error))
             }
         })
         .collect()
@@ -76,7 +89,7 @@ pub(super) fn bind_tcp(address: SocketAddr, backlog: u32) -> Result<TcpListener>
 /// Binds a Unix socket: made in a directory only we can enter, given its mode, then moved to its place, so that nobody
 /// can connect in between. A socket nobody listens on any more is replaced; any other
 /// file is left alone.
-fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
+fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Bound> {
     if let Ok(there) = path.symlink_metadata() {
         if !there.file_type().is_socket() {
             return Err(io::Error::new(
@@ -99,9 +112,17 @@ fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
     if let Some(mode) = mode {
         std::fs::set_permissions(&made, std::fs::Permissions::from_mode(mode))?;
     }
-    std::fs::rename(&made, path)?;
     listener.set_nonblocking(true)?;
-    Ok(listener)
+    let place = Place {
+        path: path.to_owned(),
+        file: identity(&made.symlink_metadata()?),
+    };
+    std::fs::rename(&made, path)?;
+    Ok(Bound::Unix(listener, place))
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 fn failed(address: &str, error: io::Error) -> Error {

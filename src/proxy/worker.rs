@@ -9,7 +9,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::coherence::{Deliver, Delivery};
-use crate::downstream::{self, Context, Peer, Shared, Socket, Ticket};
+use crate::downstream::{self, Context, Courier, Order, Peer, Shared, Socket, Ticket};
 use crate::error::{Error, Kind, Result, Side};
 use crate::time;
 use crate::tracking::Outbox;
@@ -22,6 +22,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) enum Message {
     Client(Incoming, Box<Peer>),
     Deliveries(Vec<(Ticket, Delivery)>),
+    Order(Order),
     /// Finish what was received, then end.
     Drain,
     /// End.
@@ -64,6 +65,12 @@ impl Outboxes {
             // A worker that ended has no sessions left that could miss it.
             let _ended = sender.send(message);
         }
+    }
+}
+
+impl Courier for Outboxes {
+    fn bring(&self, order: Order) {
+        self.send(usize::from(order.seat.worker), Message::Order(order));
     }
 }
 
@@ -245,6 +252,7 @@ impl Worker {
                             context.deliver(ticket, &delivery);
                         }
                     }
+                    Some(Message::Order(order)) => context.follow(order),
                     Some(Message::Drain) => {
                         draining = true;
                         context.drain();
@@ -255,8 +263,11 @@ impl Worker {
                     let now = time::now();
                     // Relaxed: it is only compared with the clock.
                     self.heartbeat.store(now.as_nanos(), Ordering::Relaxed);
-                    context.pool.borrow_mut().tidy();
+                    context.pool.borrow_mut().tidy(crate::time::now());
                     context.check_late(now);
+                    context.tend_subscriptions(now);
+                    context.check_idle(now);
+                    context.settle_shadows(now);
                     if draining {
                         // Sessions that became idle since are noticed here.
                         context.drain();

@@ -6,6 +6,7 @@ use super::fault::ReplyError;
 use super::reply_scan::ReplyLimits;
 use super::shape::Shape;
 use super::walk::{Item, Token, Walk};
+use crate::mutants::{Mutant, mutated};
 
 /// Appends `resp3`, one whole reply, to `out` as a RESP2 client expects it.
 ///
@@ -41,10 +42,12 @@ fn write(shape: Shape, resp3: &[u8], out: &mut Vec<u8>) -> Result<bool, ReplyErr
     let mut walk = Walk::new(resp3, ReplyLimits::default().max_depth);
     while let Some(item) = walk.next()? {
         let fits = match shape {
-            Shape::Pairs => write_of_pairs(&item, out)?,
-            Shape::NilArray => write_nil_at(0, &item, out)?,
-            Shape::NilArrayElements => write_nil_at(1, &item, out)?,
-            Shape::Same | Shape::Generic => write_generic(&item, out)?,
+            Shape::Pairs if !mutated(Mutant::PairsNested) => write_of_pairs(&item, out)?,
+            Shape::NilArray if !mutated(Mutant::NilKind) => write_nil_at(0, &item, out)?,
+            Shape::NilArrayElements if !mutated(Mutant::NilKind) => write_nil_at(1, &item, out)?,
+            Shape::Pairs | Shape::NilArray | Shape::NilArrayElements | Shape::Same | Shape::Generic => {
+                write_generic(&item, out)?
+            }
         };
         if !fits {
             return Ok(false);

@@ -11,6 +11,7 @@
 //! | `convert`, `shape`, `walk` | a RESP3 reply as RESP2 has it, value by value |
 //! | `value` | structured values for cold paths, read and written with `redis-protocol` |
 //! | `glob` | Redis' patterns |
+//! | `parts` | an array's elements, each as its own bytes |
 //! | `fault` | what can be wrong with either, in Redis' words |
 //! | `number` | counts and lengths, in their one accepted spelling |
 //! | `encode` | small writers for the hot path |
@@ -22,8 +23,10 @@ mod glob;
 mod inline;
 mod nesting;
 mod number;
+mod parts;
 mod reply_scan;
 mod request;
+mod request_rest;
 mod request_scan;
 mod shape;
 mod value;
@@ -33,9 +36,11 @@ pub use convert::to_resp2;
 pub use fault::{ProtocolError, ReplyError};
 pub use glob::Glob;
 pub(crate) use number::canonical;
+pub use parts::{members, parts};
 pub use reply_scan::{ReplyLimits, ReplyScan, ReplyScanner};
 pub use request::{Arg, Request};
-pub use request_scan::{RequestLimits, RequestScan, RequestScanner};
+pub use request_rest::{RequestRest, RestScan};
+pub use request_scan::{RequestLimits, RequestScan, RequestScanner, UNAUTHENTICATED_ARGS, UNAUTHENTICATED_BULK};
 pub use shape::Shape;
 pub use value::Value;
 

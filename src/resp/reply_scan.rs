@@ -91,6 +91,12 @@ struct Step {
     value_ends: bool,
 }
 
+impl Default for ReplyScanner {
+    fn default() -> Self {
+        Self::new(ReplyLimits::default())
+    }
+}
+
 impl ReplyScanner {
     /// A scanner at the start of a connection.
     pub fn new(limits: ReplyLimits) -> Self {

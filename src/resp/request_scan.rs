@@ -18,9 +18,10 @@ use super::request::{Arg, Request};
 const FIRST_ARGS: usize = 16;
 /// More room than this is given back after a request, so that one big request does not cost its client forever.
 const KEPT_ARGS: usize = 4096;
-/// Redis' limits for clients that have not authenticated (CVE-2021-32675).
-const UNAUTHENTICATED_ARGS: usize = 10;
-const UNAUTHENTICATED_BULK: usize = 16_384;
+/// Most arguments of a request before its client has authenticated: Redis' limit (CVE-2021-32675).
+pub const UNAUTHENTICATED_ARGS: usize = 10;
+/// The same, for the bytes of one argument.
+pub const UNAUTHENTICATED_BULK: usize = 16_384;
 
 /// What a request may be at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +163,17 @@ impl RequestScanner {
             _ => bytes.get(..self.at).unwrap_or_default(),
         };
         Request::new(frame, &self.args)
+    }
+
+    /// A request of which everything but large arguments at its end is here: the arguments that are complete, with all
+    /// `bytes` as the frame, how many are not complete, and how many bytes of the first of these are missing.
+    pub fn begun<'a>(&'a self, bytes: &'a [u8]) -> Option<(Request<'a>, usize, usize)> {
+        match self.state {
+            State::Args { left } if self.missing > 0 && !self.args.is_empty() => {
+                Some((Request::new(bytes, &self.args), left, self.missing))
+            }
+            _ => None,
+        }
     }
 
     /// Forgets what was scanned: the next bytes begin a request.

@@ -12,73 +12,31 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 
-use super::handshake::{self, Handshake};
+use super::handshake::{self, Handshake, Peer};
+use super::inbound::Io;
 use super::loss::Loss;
 use super::socket::Socket;
+use super::waiter::{Outlet, Room, Waiter, Watcher};
 use crate::metrics::{Direction, WorkerRecorder};
-use crate::resp::{ReplyLimits, ReplyScan, ReplyScanner};
+use crate::resp::ReplyLimits;
 use crate::time::{self, Instant};
 
-/// A reply larger than this is handed on in parts while it arrives. Chosen so that a part is worth a write of its own.
-const PART: usize = 256 * 1024;
-/// Room for one read. A larger one would only help replies that are handed on in parts anyway.
-const READ: usize = 64 * 1024;
+/// An output buffer that grew beyond this is given back when it is empty.
+const KEEP: usize = 128 * 1024;
 /// Reads in a row before other tasks get their turn.
 const READS_PER_TURN: usize = 8;
-/// Buffers that grew beyond this are given back when they are empty.
-const KEEP: usize = 128 * 1024;
 
-/// What a waiter did with a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// It was its reply; the waiter is done.
-    Done,
-    /// It was part of what it waits for, and more frames follow (SUBSCRIBE a b).
-    More,
-    /// It answers nobody (a push, a message, a MONITOR line); the waiter goes on waiting.
-    NotMine,
-}
-
-/// Who waits for a reply.
-pub trait Waiter {
-    /// A whole frame arrived; `kind` is its type byte. `now` was read after the bytes were.
-    fn frame(&mut self, kind: u8, frame: &[u8], now: Instant) -> Taken;
-    /// Part of a reply too large to gather arrived; `first` and `last` tell where it stands.
-    fn part(&mut self, kind: u8, part: &[u8], first: bool, last: bool, now: Instant);
-    /// No reply came within `after`. One may still come, and will be handed to this waiter.
-    fn late(&mut self, after: Duration, now: Instant);
-    /// The connection is gone. `sent`: bytes of the request may have reached the server.
-    fn lost(self, loss: &Loss, sent: bool, now: Instant);
-}
-
-/// Who keeps an eye on a connection. Each is called once at most.
-pub trait Watcher {
-    /// The handshake has succeeded.
-    fn ready(&self);
-    /// The first request was answered.
-    fn useful(&self);
-    /// The connection has ended; `useful` tells whether it ever answered a request.
-    fn ended(&self, loss: &Loss, useful: bool);
-}
-
-/// Who takes what answers nobody, on a connection where such frames may come.
-pub trait Outlet {
-    /// A frame that answers nobody. `now` was read after it was.
-    fn frame(&self, frame: &[u8], now: Instant);
-    /// The connection has ended, and every waiter was told.
-    fn ended(&self, loss: &Loss);
-}
-
-struct Waiting<W> {
-    waiter: W,
+pub(super) struct Waiting<W> {
+    pub(super) waiter: W,
     /// How many bytes had been queued on the connection before this request.
     offset: u64,
     since: Instant,
@@ -88,16 +46,20 @@ struct Waiting<W> {
     told: bool,
 }
 
-struct State<W> {
+pub(super) struct State<W> {
     out: Vec<u8>,
     /// Bytes of `out` that were written.
     written: usize,
     /// Bytes ever queued and ever written.
     queued_total: u64,
     written_total: u64,
-    waiters: VecDeque<Waiting<W>>,
+    pub(super) waiters: VecDeque<Waiting<W>>,
+    /// Since when nothing is read, because the waiter in front has no room.
+    stalled: Option<Instant>,
+    /// When part of a reply was handed on, or a stall ended: until then nobody's reply was late.
+    pub(super) progress: Instant,
     /// It has answered a request.
-    useful: bool,
+    pub(super) useful: bool,
     phase: Phase,
 }
 
@@ -108,17 +70,23 @@ enum Phase {
     Closed(Loss),
 }
 
-struct Inner<W> {
-    state: RefCell<State<W>>,
+pub(super) struct Inner<W> {
+    pub(super) state: RefCell<State<W>>,
     /// Counts bytes.
-    recorder: Arc<WorkerRecorder>,
+    pub(super) recorder: Arc<WorkerRecorder>,
+    /// Nobody new shares it; a shared one closes once all are answered.
+    pub(super) retired: Cell<bool>,
     /// The connection's task, woken when there is something to write or it is to close.
     task: Cell<Option<Waker>>,
+    /// Woken when everything is written.
+    writer: Cell<Option<Waker>>,
     /// It is to close, and why.
     closing: RefCell<Option<Loss>>,
+    /// Who it is to the server, once that is known.
+    peer: Cell<Option<Peer>>,
     /// Takes frames that answer nobody; without it they close the connection, unless they are RESP3 pushes.
-    outlet: RefCell<Option<Rc<dyn Outlet>>>,
-    watcher: Box<dyn Watcher>,
+    pub(super) outlet: RefCell<Option<Rc<dyn Outlet>>>,
+    pub(super) watcher: Box<dyn Watcher>,
 }
 
 /// A handle on one connection; clones are the same connection. Only usable on the thread that made it.
@@ -142,19 +110,28 @@ impl<W: Waiter + 'static> Connection<W> {
             queued_total: 0,
             written_total: 0,
             waiters: VecDeque::new(),
+            stalled: None,
+            progress: Instant::ZERO,
             useful: false,
             phase: Phase::Connecting,
         };
         let inner = Rc::new(Inner {
             state: RefCell::new(state),
             recorder,
+            retired: Cell::new(false),
             task: Cell::new(None),
+            writer: Cell::new(None),
             closing: RefCell::new(None),
+            peer: Cell::new(None),
             outlet: RefCell::new(None),
             watcher: Box::new(watcher),
         });
         let connection = Self(Rc::clone(&inner));
-        tokio::task::spawn_local(async move { inner.run(handshake).await });
+        let unwinding = EndsOnPanic(Rc::clone(&inner));
+        tokio::task::spawn_local(async move {
+            inner.run(handshake).await;
+            drop(unwinding);
+        });
         connection
     }
 
@@ -187,6 +164,39 @@ impl<W: Waiter + 'static> Connection<W> {
         Ok(())
     }
 
+    /// Queues more bytes of the request that was sent last; nothing when the connection has ended.
+    pub fn send_more(&self, bytes: &[u8]) {
+        let mut state = self.0.state.borrow_mut();
+        if matches!(state.phase, Phase::Closed(_)) {
+            return;
+        }
+        let idle = state.out.is_empty();
+        state.out.extend_from_slice(bytes);
+        state.queued_total += bytes.len() as u64;
+        drop(state);
+        if idle {
+            self.0.wake();
+        }
+    }
+
+    /// From `now` on, the reply to the request that was sent last may take as long as `limit`.
+    pub fn limit_last(&self, limit: Option<Duration>, now: Instant) {
+        if let Some(last) = self.0.state.borrow_mut().waiters.back_mut() {
+            (last.limit, last.since) = (limit, now);
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub fn unwritten(&self) -> usize {
+        let state = self.0.state.borrow();
+        state.out.len() - state.written
+    }
+
+    /// Wakes `task` once all is written, or the connection has ended.
+    pub fn when_written(&self, task: Option<Waker>) {
+        self.0.writer.set(task);
+    }
+
     /// Sets who takes frames that answer nobody and hears of the end.
     pub fn set_outlet(&self, outlet: Option<Rc<dyn Outlet>>) {
         *self.0.outlet.borrow_mut() = outlet;
@@ -202,9 +212,24 @@ impl<W: Waiter + 'static> Connection<W> {
         self.0.wake();
     }
 
+    /// Which client it is to the server; `None` until it is connected, or when the server does not tell.
+    pub fn peer_id(&self) -> Option<i64> {
+        self.0.peer.get().map(|peer| peer.id)
+    }
+
     /// Whether it has ended.
     pub fn is_closed(&self) -> bool {
         self.0.closing.borrow().is_some() || matches!(self.0.state.borrow().phase, Phase::Closed(_))
+    }
+
+    /// Whether it is not for new requests of anybody: it has ended, or waits for a reader.
+    pub fn is_retired(&self) -> bool {
+        self.0.retired.get() || self.is_closed()
+    }
+
+    /// Bytes of requests so far.
+    pub fn asked(&self) -> u64 {
+        self.0.state.borrow().queued_total
     }
 
     /// Requests that wait for their replies.
@@ -212,14 +237,18 @@ impl<W: Waiter + 'static> Connection<W> {
         self.0.state.borrow().waiters.len()
     }
 
-    /// Tells waiters whose replies are late, and closes a connection whose oldest reply is five times too late: behind
-    /// it nothing can be answered. Call it about ten times a second.
+    /// Tells waiters whose replies are late, or for whom nothing is read, and closes a connection whose oldest reply is
+    /// five times too late: behind it nothing can be answered. Call it about ten times a second.
     pub fn check_late(&self, now: Instant) {
         let mut state = self.0.state.borrow_mut();
+        if let Some(since) = state.stalled {
+            return state.tell_stalled(now.since(since));
+        }
+        let progress = state.progress;
         let mut hopeless = None;
         for (index, waiting) in state.waiters.iter_mut().enumerate() {
             let Some(limit) = waiting.limit else { continue };
-            let waited = now.since(waiting.since);
+            let waited = now.since(waiting.since.max(progress));
             if waited <= limit {
                 // Younger ones behind it may have a shorter limit, but all limits of a connection are the same setting.
                 break;
@@ -238,6 +267,35 @@ impl<W: Waiter + 'static> Connection<W> {
     }
 }
 
+/// Tells everybody who waits on a connection that nobody will read from it any more, when its task panics.
+struct EndsOnPanic<W: Waiter>(Rc<Inner<W>>);
+
+impl<W: Waiter> Drop for EndsOnPanic<W> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a connection's task panicked; the connection was closed");
+            self.0.end(&Loss::Protocol("nearhit made a mistake".into()));
+        }
+    }
+}
+
+impl<W: Waiter> State<W> {
+    /// Whether somebody waits behind the one in front.
+    fn others_wait(&self) -> bool {
+        let mut waiters = self.waiters.iter();
+        waiters
+            .next()
+            .is_some_and(|front| waiters.any(|behind| !behind.waiter.is_same(&front.waiter)))
+    }
+
+    fn tell_stalled(&mut self, silence: Duration) {
+        let others = self.others_wait();
+        if let Some(front) = self.waiters.front_mut() {
+            front.waiter.stalled(silence, others);
+        }
+    }
+}
+
 impl<W: Waiter> Inner<W> {
     fn wake(&self) {
         if let Some(task) = self.task.take() {
@@ -250,16 +308,11 @@ impl<W: Waiter> Inner<W> {
             Ok(socket) => {
                 self.state.borrow_mut().phase = Phase::Ready;
                 self.watcher.ready();
-                let mut io = Io {
-                    socket,
-                    scanner: ReplyScanner::new(ReplyLimits {
-                        max_depth: handshake.max_reply_depth,
-                        ..ReplyLimits::default()
-                    }),
-                    input: Vec::new(),
-                    parts: 0,
-                    kind: 0,
+                let limits = ReplyLimits {
+                    max_depth: handshake.max_reply_depth,
+                    ..ReplyLimits::default()
                 };
+                let mut io = Io::new(socket, limits);
                 poll_fn(|cx| self.poll(cx, &mut io)).await
             }
             Err(loss) => loss,
@@ -278,7 +331,10 @@ impl<W: Waiter> Inner<W> {
             connecting.as_mut().poll(cx)
         })
         .await
-        .map(|greeted| greeted.socket)
+        .map(|greeted| {
+            self.peer.set(greeted.peer);
+            greeted.socket
+        })
     }
 
     fn end(&self, loss: &Loss) {
@@ -289,9 +345,14 @@ impl<W: Waiter> Inner<W> {
         let waiters = std::mem::take(&mut state.waiters);
         state.out = Vec::new();
         drop(state);
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
         self.watcher.ended(loss, useful);
         for waiting in waiters {
-            waiting.waiter.lost(loss, waiting.offset < written, now);
+            waiting
+                .waiter
+                .lost(loss, waiting.offset < written, self.peer.get(), now);
         }
         let outlet = self.outlet.take();
         if let Some(outlet) = outlet {
@@ -304,154 +365,101 @@ impl<W: Waiter> Inner<W> {
         if let Some(loss) = self.closing.borrow().clone() {
             return Poll::Ready(loss);
         }
-        if let Err(loss) = self.write(cx, io) {
+        if io.hung_up.is_none()
+            && let Err(loss) = self.write(cx, io)
+        {
             return Poll::Ready(loss);
         }
         for _ in 0..READS_PER_TURN {
-            match io.read(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(loss)) => return Poll::Ready(loss),
-                Poll::Ready(Ok(fresh)) => {
-                    let now = time::now();
-                    if let Err(loss) = self.dispatch(io, fresh, now) {
-                        return Poll::Ready(loss);
-                    }
-                }
+            if self.is_stalled(cx.waker()) {
+                return Poll::Pending;
+            }
+            let (fresh, read_at) = match io.withheld.take() {
+                Some(withheld) => withheld,
+                None => match io.read(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(loss)) => return Poll::Ready(io.hung_up.take().unwrap_or(loss)),
+                    Poll::Ready(Ok(fresh)) => (fresh, time::now()),
+                },
+            };
+            if !self.may_hear(read_at, cx.waker()) {
+                io.withheld = Some((fresh, read_at));
+                return Poll::Pending;
+            }
+            if let Err(loss) = self.dispatch(io, fresh, read_at) {
+                return Poll::Ready(loss);
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
+    fn may_hear(&self, read_at: Instant, task: &Waker) -> bool {
+        let outlet = self.outlet.borrow();
+        outlet.as_ref().is_none_or(|outlet| outlet.may_hear(read_at, task))
+    }
+
+    /// Whether nothing may be read, because the waiter in front has no room.
+    fn is_stalled(&self, task: &Waker) -> bool {
+        let mut state = self.state.borrow_mut();
+        let room = state
+            .waiters
+            .front_mut()
+            .map_or(Room::Open, |front| front.waiter.room(task));
+        if matches!(room, Room::Scarce | Room::Full) && !self.retired.replace(true) {
+            self.watcher.retired();
+        }
+        let stalled = match room {
+            Room::Open => false,
+            Room::Scarce => !state.others_wait(),
+            Room::None | Room::Full => true,
+        };
+        match (stalled, state.stalled) {
+            (true, None) => state.stalled = Some(time::now()),
+            (false, Some(_)) => {
+                state.stalled = None;
+                state.progress = time::now();
+            }
+            _ => {}
+        }
+        stalled
+    }
+
     fn write(&self, cx: &mut Context<'_>, io: &mut Io) -> Result<(), Loss> {
         let mut state = self.state.borrow_mut();
         while let Some(rest @ [_, ..]) = state.out.get(state.written..) {
             match Pin::new(&mut io.socket).poll_write(cx, rest) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    // What is written is given back although more always waits.
+                    if state.written > KEEP {
+                        let written = std::mem::take(&mut state.written);
+                        state.out.drain(..written);
+                    }
+                    return Ok(());
+                }
                 Poll::Ready(Ok(0)) => return Err(Loss::Closed),
                 Poll::Ready(Ok(count)) => {
                     state.written += count;
                     state.written_total += count as u64;
                     self.recorder.upstream_bytes.add(Direction::Out, count as u64);
                 }
+                // A server that refuses a request in the middle says why and closes; that is still read.
+                Poll::Ready(Err(error)) if matches!(error.kind(), ConnectionReset | BrokenPipe) => {
+                    io.hung_up = Some(Loss::Io(error.to_string()));
+                    return Ok(());
+                }
                 Poll::Ready(Err(error)) => return Err(Loss::Io(error.to_string())),
             }
         }
         state.written = 0;
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
         if state.out.capacity() > KEEP {
             state.out = Vec::new();
         } else {
             state.out.clear();
         }
         Ok(())
-    }
-
-    /// Hands every frame that is now whole to its waiter. `fresh` is where the unscanned bytes begin.
-    fn dispatch(&self, io: &mut Io, fresh: usize, now: Instant) -> Result<(), Loss> {
-        let Io {
-            scanner,
-            input,
-            parts,
-            kind,
-            ..
-        } = io;
-        self.recorder
-            .upstream_bytes
-            .add(Direction::In, (input.len() - fresh) as u64);
-        let (mut begin, mut at) = (0, fresh);
-        loop {
-            let scanned = scanner
-                .scan(input.get(at..).unwrap_or_default())
-                .map_err(|error| Loss::Protocol(error.to_string()))?;
-            *kind = scanner.kind().unwrap_or_default();
-            let ReplyScan::Complete { consumed } = scanned else {
-                break;
-            };
-            at += consumed;
-            let frame = input.get(begin..at).unwrap_or_default();
-            self.whole(*kind, frame, std::mem::take(parts) > 0, now)?;
-            begin = at;
-        }
-        // Large replies of shared connections go on while they arrive. Where frames may come that answer nobody, only a
-        // whole frame tells whether it is one.
-        if input.len() - begin > PART && *kind != b'>' && self.outlet.borrow().is_none() {
-            let mut state = self.state.borrow_mut();
-            let Some(front) = state.waiters.front_mut() else {
-                return Err(odd());
-            };
-            front
-                .waiter
-                .part(*kind, input.get(begin..).unwrap_or_default(), *parts == 0, false, now);
-            *parts += 1;
-            begin = input.len();
-        }
-        input.drain(..begin);
-        if input.is_empty() && input.capacity() > KEEP {
-            *input = Vec::new();
-        }
-        Ok(())
-    }
-
-    fn whole(&self, kind: u8, frame: &[u8], partly: bool, now: Instant) -> Result<(), Loss> {
-        let mut state = self.state.borrow_mut();
-        let taken = match state.waiters.front_mut() {
-            Some(front) if partly => {
-                front.waiter.part(kind, frame, false, true, now);
-                Taken::Done
-            }
-            Some(front) => front.waiter.frame(kind, frame, now),
-            None => Taken::NotMine,
-        };
-        match taken {
-            Taken::Done => {
-                drop(state.waiters.pop_front());
-                if !std::mem::replace(&mut state.useful, true) {
-                    self.watcher.useful();
-                }
-            }
-            Taken::More => {}
-            Taken::NotMine => {
-                drop(state);
-                let outlet = self.outlet.borrow().clone();
-                match outlet {
-                    Some(outlet) => outlet.frame(frame, now),
-                    // A push to a connection that asked for none (maintenance notices) answers nobody and harms nobody.
-                    None if kind == b'>' => {}
-                    None => return Err(odd()),
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn odd() -> Loss {
-    Loss::Protocol("a reply to no request".into())
-}
-
-/// The socket and what was read from it.
-struct Io {
-    socket: Socket,
-    scanner: ReplyScanner,
-    /// Bytes of the frame that is not whole yet. Invariant: the scanner has seen all of them.
-    input: Vec<u8>,
-    /// How many parts of the current reply were handed on.
-    parts: usize,
-    /// Type byte of the current reply.
-    kind: u8,
-}
-
-impl Io {
-    /// Reads once; gives the place where the new bytes begin.
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Loss>> {
-        let fresh = self.input.len();
-        self.input.reserve(READ);
-        let read = std::pin::pin!(self.socket.read_buf(&mut self.input)).poll(cx);
-        match read {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(Loss::Io(error.to_string()))),
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(Loss::Closed)),
-            Poll::Ready(Ok(_)) => Poll::Ready(Ok(fresh)),
-        }
     }
 }

@@ -1,6 +1,8 @@
 //! A connection for asking the server about itself: one command, one reply, in turn.
 
-use super::handshake::{self, Greeted, Handshake, demand, exchange};
+use std::net::SocketAddr;
+
+use super::handshake::{self, Greeted, Handshake, demand, exchange, exchange_all};
 use super::loss::Loss;
 use super::socket::Socket;
 use crate::command::LearnedCommand;
@@ -11,6 +13,8 @@ use crate::resp::{Value, Version};
 pub struct ServerFacts {
     /// `redis_version`, or `valkey_version` of servers that have one.
     pub version: String,
+    /// What it answered to INFO.
+    pub info: String,
     /// Every command it reports.
     pub commands: Vec<LearnedCommand>,
 }
@@ -28,7 +32,7 @@ impl Control {
     /// # Errors
     /// See [`handshake::connect`].
     pub async fn connect(handshake: &Handshake) -> Result<Self, Loss> {
-        let Greeted { socket, hello } = handshake::connect(handshake).await?;
+        let Greeted { socket, hello, .. } = handshake::connect(handshake).await?;
         Ok(Self {
             socket,
             version: handshake.version,
@@ -44,12 +48,33 @@ impl Control {
         exchange(&mut self.socket, args, self.version).await
     }
 
+    /// Sends commands in one write and takes their replies, whatever they are.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub async fn exchange_all(&mut self, requests: &[&[&[u8]]]) -> Result<Vec<Value>, Loss> {
+        exchange_all(&mut self.socket, requests, self.version).await
+    }
+
     /// Sends a command and takes its reply.
     ///
     /// # Errors
     /// [`Loss::Refused`] with the server's error, or how the connection ended.
     pub async fn demand(&mut self, args: &[&[u8]]) -> Result<Value, Loss> {
         demand(&mut self.socket, args, self.version).await
+    }
+
+    /// What a subscribed connection was told until now: everything in front of the answer to a PING.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub async fn hear(&mut self) -> Result<Vec<Value>, Loss> {
+        handshake::hear(&mut self.socket, self.version).await
+    }
+
+    /// Where the connection comes from, as it is known on this side.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.local_addr()
     }
 
     /// The connection's id at the server.
@@ -89,7 +114,7 @@ impl Control {
     /// # Errors
     /// See [`Control::demand`].
     pub async fn facts(&mut self) -> Result<ServerFacts, Loss> {
-        let info = self.demand(&[b"INFO", b"server"]).await?;
+        let info = self.demand(&[b"INFO"]).await?;
         let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
         let field = |name: &str| {
             text.lines()
@@ -103,6 +128,7 @@ impl Control {
         };
         Ok(ServerFacts {
             version,
+            info: text,
             commands: rows.iter().filter_map(learned).collect(),
         })
     }

@@ -1,13 +1,15 @@
 //! Bringing a connection up: connect, authenticate, choose protocol and database, say who we are.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::identity::Identity;
 use super::loss::Loss;
 use super::socket::Socket;
-use crate::config::{Address, Credentials};
+use crate::config::Address;
 use crate::resp::{ReplyLimits, ReplyScan, ReplyScanner, Value, Version, encode};
 
 /// Replies to handshake commands are small; `COMMAND` of a server with many modules is the largest.
@@ -18,8 +20,8 @@ const REPLY_LIMIT: usize = 64 << 20;
 pub struct Handshake {
     /// Where the node is.
     pub address: Address,
-    /// Who to be there; `None`: nobody in particular.
-    pub credentials: Option<Credentials>,
+    /// Who to be there.
+    pub identity: Identity,
     /// The protocol to speak.
     pub version: Version,
     /// The database to be in.
@@ -39,6 +41,17 @@ pub struct Greeted {
     pub socket: Socket,
     /// The reply to HELLO 3.
     pub hello: Option<Value>,
+    /// Who the connection is to the server; `None` when it does not tell.
+    pub peer: Option<Peer>,
+}
+
+/// Who a connection is to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// The number of the client.
+    pub id: i64,
+    /// Where it comes from, as it is known on this side; `None` for a Unix socket.
+    pub local: Option<SocketAddr>,
 }
 
 /// Brings a connection up as `handshake` says.
@@ -64,23 +77,23 @@ async fn greet(handshake: &Handshake) -> Result<Greeted, Loss> {
     match handshake.version {
         Version::V3 => {
             let mut args: Vec<&[u8]> = vec![b"HELLO", b"3"];
-            if let Some(credentials) = &handshake.credentials {
+            if let Some(credentials) = handshake.identity.credentials() {
                 args.extend([
                     b"AUTH".as_slice(),
-                    user(credentials),
-                    credentials.password.reveal().as_bytes(),
+                    handshake.identity.user(),
+                    credentials.password.reveal(),
                 ]);
             }
             hello = Some(demand(&mut socket, &args, Version::V3).await?);
         }
         Version::V2 => {
-            if let Some(credentials) = &handshake.credentials {
-                let password = credentials.password.reveal().as_bytes();
+            if let Some(credentials) = handshake.identity.credentials() {
+                let password = credentials.password.reveal();
                 // Servers before 6.0 know only AUTH password.
                 let args: &[&[u8]] = if credentials.username.is_empty() {
                     &[b"AUTH", password]
                 } else {
-                    &[b"AUTH", user(credentials), password]
+                    &[b"AUTH", &credentials.username, password]
                 };
                 demand(&mut socket, args, Version::V2).await?;
             }
@@ -94,24 +107,28 @@ async fn greet(handshake: &Handshake) -> Result<Greeted, Loss> {
         )
         .await?;
     }
+    let mut id = hello
+        .as_ref()
+        .and_then(|hello: &Value| hello.get(b"id"))
+        .and_then(Value::as_integer);
+    // A server that does not let us say our name is still a server, and so is one that wants AUTH first. Both are sent
+    // at once: RESP2 has no greeting that tells the id, and connections of sessions of their own are opened often.
+    let mut last: Vec<&[&[u8]]> = Vec::new();
+    let name: &[&[u8]] = &[b"CLIENT", b"SETNAME", handshake.client_name.as_bytes()];
     if !handshake.client_name.is_empty() {
-        // A server that does not let us say our name is still a server; neither is one that wants AUTH first.
-        let _refused_or_not = exchange(
-            &mut socket,
-            &[b"CLIENT", b"SETNAME", handshake.client_name.as_bytes()],
-            handshake.version,
-        )
-        .await?;
+        last.push(name);
     }
-    Ok(Greeted { socket, hello })
-}
-
-fn user(credentials: &Credentials) -> &[u8] {
-    if credentials.username.is_empty() {
-        b"default"
-    } else {
-        credentials.username.as_bytes()
+    if id.is_none() {
+        last.push(&[b"CLIENT", b"ID"]);
     }
+    for reply in exchange_all(&mut socket, &last, handshake.version).await? {
+        if let Value::Integer(number) = reply {
+            id = Some(number);
+        }
+    }
+    let local = socket.local_addr();
+    let peer = id.map(|id| Peer { id, local });
+    Ok(Greeted { socket, hello, peer })
 }
 
 /// Sends a command and takes its reply; an error reply is [`Loss::Refused`].
@@ -124,27 +141,70 @@ pub(super) async fn demand(socket: &mut Socket, args: &[&[u8]], version: Version
 
 /// Sends a command and takes its reply, whatever it is.
 pub(super) async fn exchange(socket: &mut Socket, args: &[&[u8]], version: Version) -> Result<Value, Loss> {
+    let replies = exchange_all(socket, &[args], version).await?;
+    let none = || Loss::Protocol("no reply".into());
+    replies.into_iter().next().ok_or_else(none)
+}
+
+/// Sends commands in one write and takes their replies, whatever they are.
+pub(super) async fn exchange_all(
+    socket: &mut Socket,
+    requests: &[&[&[u8]]],
+    version: Version,
+) -> Result<Vec<Value>, Loss> {
+    ask(socket, requests, version, |replies| replies.len() == requests.len()).await
+}
+
+/// Sends a PING on a connection that is subscribed, and takes everything up to its answer.
+pub(super) async fn hear(socket: &mut Socket, version: Version) -> Result<Vec<Value>, Loss> {
+    let is_pong = |value: &Value| match value {
+        Value::Array(items) => items.first().and_then(Value::as_bytes) == Some(b"pong"),
+        single => single.as_bytes() == Some(b"PONG"),
+    };
+    ask(socket, &[&[b"PING"]], version, |replies| {
+        replies.last().is_some_and(is_pong)
+    })
+    .await
+}
+
+/// Sends commands in one write and takes replies until there are `enough`.
+async fn ask(
+    socket: &mut Socket,
+    requests: &[&[&[u8]]],
+    version: Version,
+    enough: impl Fn(&[Value]) -> bool,
+) -> Result<Vec<Value>, Loss> {
     let mut out = Vec::new();
-    encode::request(&mut out, args.iter().copied());
+    for args in requests {
+        encode::request(&mut out, args.iter().copied());
+    }
     let io = |error: std::io::Error| Loss::Io(error.to_string());
     socket.write_all(&out).await.map_err(io)?;
-    let (mut reply, mut scanner) = (Vec::new(), ReplyScanner::new(ReplyLimits::default()));
-    loop {
-        let before = reply.len();
-        if socket.read_buf(&mut reply).await.map_err(io)? == 0 {
-            return Err(Loss::Closed);
-        }
-        let scanned = scanner
-            .scan(reply.get(before..).unwrap_or_default())
-            .map_err(|error| Loss::Protocol(error.to_string()))?;
-        match scanned {
-            ReplyScan::Complete { consumed } if before + consumed == reply.len() => break,
-            ReplyScan::Complete { .. } => return Err(Loss::Protocol("more replies than requests".into())),
-            ReplyScan::Incomplete if reply.len() > REPLY_LIMIT => {
+    let (mut input, mut scanner) = (Vec::new(), ReplyScanner::new(ReplyLimits::default()));
+    let (mut begin, mut scanned, mut replies) = (0, 0, Vec::new());
+    while !enough(&replies) {
+        let fresh = input.get(scanned..).unwrap_or_default();
+        match scanner.scan(fresh).map_err(|error| Loss::Protocol(error.to_string()))? {
+            ReplyScan::Complete { consumed } => {
+                scanned += consumed;
+                let frame = Bytes::copy_from_slice(input.get(begin..scanned).unwrap_or_default());
+                begin = scanned;
+                replies.push(Value::decode(&frame, version).map_err(|error| Loss::Protocol(error.to_string()))?);
+            }
+            ReplyScan::Incomplete if input.len() > REPLY_LIMIT => {
                 return Err(Loss::Protocol("a reply too large".into()));
             }
-            ReplyScan::Incomplete => {}
+            ReplyScan::Incomplete => {
+                scanned = input.len();
+                if socket.read_buf(&mut input).await.map_err(io)? == 0 {
+                    return Err(Loss::Closed);
+                }
+            }
         }
     }
-    Value::decode(&Bytes::from(reply), version).map_err(|error| Loss::Protocol(error.to_string()))
+    if begin == input.len() {
+        Ok(replies)
+    } else {
+        Err(Loss::Protocol("more replies than requests".into()))
+    }
 }

@@ -5,16 +5,23 @@
 //! worker's thread and are never shared between threads.
 
 mod connection;
+#[cfg(test)]
+mod connection_tests;
 mod control;
 mod handshake;
+mod identity;
+mod inbound;
 mod loss;
 mod pool;
 mod socket;
+mod waiter;
 
-pub use connection::{Connection, Outlet, Taken, Waiter, Watcher};
+pub use connection::Connection;
 pub use control::{Control, ServerFacts};
-pub use handshake::{Handshake, connect};
+pub use handshake::{Handshake, Peer, connect};
+pub use identity::Identity;
 pub use loss::Loss;
 pub(crate) use pool::jittered_pause;
 pub use pool::{Gauges, Pool, PoolSettings};
 pub use socket::Socket;
+pub use waiter::{Outlet, Room, Taken, Waiter, Watcher};

@@ -1,4 +1,5 @@
-//! One worker's connections to a node: shared ones by database and protocol, and pinned ones that wait for reuse.
+//! One worker's connections to a node: shared ones by identity, database and protocol, and pinned ones that wait for
+//! reuse.
 //!
 //! ```text
 //! Good ─ not connected, or lost before it answered anything → Suspect ─ a request is answered → Good
@@ -14,15 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::connection::{Connection, Waiter, Watcher};
+use super::connection::Connection;
 use super::handshake::Handshake;
+use super::identity::Identity;
 use super::loss::Loss;
-use crate::config::{Address, Credentials};
+use super::waiter::{Waiter, Watcher};
+use crate::config::Address;
 use crate::metrics::WorkerRecorder;
 use crate::resp::Version;
 use crate::time::{self, Instant};
 
-/// Pinned connections kept for reuse, per database and protocol: as many clients of one worker may be between two
+/// Pinned connections kept for reuse, per identity, database and protocol: as many clients of one worker may be between two
 /// transactions without a connection being opened for each. Chosen, not measured.
 const IDLE_PINNED: usize = 64;
 
@@ -31,8 +34,6 @@ const IDLE_PINNED: usize = 64;
 pub struct PoolSettings {
     /// Where the node is.
     pub address: Address,
-    /// Who to be there.
-    pub credentials: Option<Credentials>,
     /// The name shown in the server's CLIENT LIST.
     pub client_name: String,
     /// How long connecting may take.
@@ -41,6 +42,8 @@ pub struct PoolSettings {
     pub max_reply_depth: usize,
     /// Pinned connections in use at most, over all workers.
     pub pinned_max: u64,
+    /// How long a shared connection of a database other than 0 is kept that nobody uses: clients choose databases.
+    pub idle_timeout: Duration,
 }
 
 /// Connection counts over all workers, for metrics and the pinned limit.
@@ -64,6 +67,10 @@ impl Gauges {
     /// The reasons [`Gauges::lost`] counts, in its order.
     pub const LOST: [&'static str; 5] = ["eof", "io", "protocol", "timeout", "shutdown"];
 
+    fn of(&self, pinned: bool) -> &AtomicU64 {
+        if pinned { &self.pinned } else { &self.shared }
+    }
+
     fn count(&self, loss: &Loss) {
         if loss.never_connected() {
             self.failed.fetch_add(1, Ordering::Relaxed);
@@ -79,6 +86,43 @@ impl Gauges {
     }
 }
 
+/// What tells the connections of a pool apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Home {
+    identity: Identity,
+    db: u32,
+    version: Version,
+}
+
+/// The same for a look into a table: what all workers count references of is left alone, request by request.
+type Key = (u64, u32, Version);
+
+fn key(identity: &Identity, db: u32, version: Version) -> Key {
+    (identity.number(), db, version)
+}
+
+impl Home {
+    fn key(&self) -> Key {
+        key(&self.identity, self.db, self.version)
+    }
+
+    fn new(identity: &Identity, db: u32, version: Version) -> Self {
+        Self {
+            identity: identity.clone(),
+            db,
+            version,
+        }
+    }
+}
+
+/// A shared connection.
+struct Shared<W> {
+    home: Home,
+    connection: Connection<W>,
+    /// How much had been asked over it when [`Pool::tidy`] looked, and since when it is no more.
+    idle: (u64, Instant),
+}
+
 /// Whether the node could be reached lately.
 #[derive(Debug, Default)]
 struct Health {
@@ -86,16 +130,16 @@ struct Health {
     last_failure: RefCell<Option<Loss>>,
     /// Before this, nothing is attempted on a suspect node.
     retry_at: Cell<Instant>,
-    /// Handshakes that the node refused, and until when they are not tried again: that is an affair of this database and
-    /// protocol (a database that does not exist), not of the node.
-    refused: RefCell<HashMap<(u32, Version), (Loss, Instant)>>,
+    /// Handshakes that the node refused, and until when they are not tried again: that is an affair of this identity,
+    /// database and protocol (a wrong password, a database that does not exist), not of the node.
+    refused: RefCell<HashMap<Home, (Loss, Instant)>>,
 }
 
 impl Health {
     /// Why no connection should be opened now; otherwise one is about to be, which may take until `deadline`.
-    fn objection(&self, home: (u32, Version), now: Instant, deadline: Instant) -> Option<Loss> {
+    fn objection(&self, home: &Home, now: Instant, deadline: Instant) -> Option<Loss> {
         let refused = self.refused.borrow();
-        if let Some((loss, _)) = refused.get(&home).filter(|(_, until)| now < *until) {
+        if let Some((loss, _)) = refused.get(home).filter(|(_, until)| now < *until) {
             return Some(loss.clone());
         }
         let failure = self.last_failure.borrow();
@@ -113,25 +157,28 @@ impl Health {
         *self.last_failure.borrow_mut() = Some(loss.clone());
     }
 
-    fn refused(&self, home: (u32, Version), loss: &Loss) {
+    fn refused(&self, home: &Home, loss: &Loss) {
         let now = time::now();
         let mut refused = self.refused.borrow_mut();
-        // Clients choose the databases; only what still matters is kept.
+        // Clients choose identities and databases; only what still matters is kept.
         refused.retain(|_, (_, until)| now < *until);
-        refused.insert(home, (loss.clone(), now.after(jittered_pause())));
+        refused.insert(home.clone(), (loss.clone(), now.after(jittered_pause())));
     }
 }
 
 /// What one connection means to the node's health and to the counts.
 struct Watch {
-    home: (u32, Version),
+    home: Home,
     health: Rc<Health>,
+    era: Rc<Cell<u64>>,
     gauges: Arc<Gauges>,
-    gauge: fn(&Gauges) -> &AtomicU64,
+    pinned: bool,
+    came_up: Cell<bool>,
 }
 
 impl Watcher for Watch {
     fn ready(&self) {
+        self.came_up.set(true);
         // The next one may be opened; the node is believed in once it has answered something.
         self.health.retry_at.set(Instant::ZERO);
     }
@@ -140,16 +187,23 @@ impl Watcher for Watch {
         *self.health.last_failure.borrow_mut() = None;
     }
 
+    fn retired(&self) {
+        self.era.set(self.era.get() + 1);
+    }
+
     fn ended(&self, loss: &Loss, useful: bool) {
-        (self.gauge)(&self.gauges).fetch_sub(1, Ordering::Relaxed);
+        self.gauges.of(self.pinned).fetch_sub(1, Ordering::Relaxed);
         self.gauges.count(loss);
         match loss {
             // It says nothing about the node. If it was the one attempt, the next one may begin.
             Loss::Shutdown => self.health.retry_at.set(Instant::ZERO),
             Loss::Refused(_) => {
                 self.health.retry_at.set(Instant::ZERO);
-                self.health.refused(self.home, loss);
+                self.health.refused(&self.home, loss);
             }
+            // Whoever waits in a blocking command has no answer yet when it is killed, or its user is deleted. That is an
+            // affair of its own.
+            Loss::Closed if self.pinned && self.came_up.get() => {}
             _ if useful => {}
             _ => self.health.failed(loss),
         }
@@ -159,10 +213,17 @@ impl Watcher for Watch {
 /// One worker's connections to one node.
 pub struct Pool<W> {
     settings: PoolSettings,
-    shared: HashMap<(u32, Version), Connection<W>>,
-    idle: HashMap<(u32, Version), Vec<Connection<W>>>,
+    /// Who the doorman is: nobody a session could be.
+    stranger: Identity,
+    /// Looked into for every request that is passed on, so with a fast hash; clients choose only the database in its keys.
+    shared: HashMap<Key, Shared<W>, foldhash::fast::RandomState>,
+    idle: HashMap<Home, Vec<Connection<W>>>,
     pinned: Vec<Connection<W>>,
+    /// Shared ones that still wait for somebody who does not read.
+    retired: Vec<Connection<W>>,
     health: Rc<Health>,
+    /// How often a shared connection was retired.
+    era: Rc<Cell<u64>>,
     gauges: Arc<Gauges>,
     recorder: Arc<WorkerRecorder>,
 }
@@ -172,39 +233,68 @@ impl<W: Waiter + 'static> Pool<W> {
     pub fn new(settings: PoolSettings, gauges: Arc<Gauges>, recorder: Arc<WorkerRecorder>) -> Self {
         Self {
             settings,
-            shared: HashMap::new(),
+            stranger: Identity::new(None),
+            shared: HashMap::default(),
             idle: HashMap::new(),
             pinned: Vec::new(),
+            retired: Vec::new(),
             health: Rc::default(),
+            era: Rc::default(),
             gauges,
             recorder,
         }
     }
 
-    /// The shared connection of a database and protocol.
+    /// The shared connection of an identity, a database and a protocol.
     ///
     /// # Errors
     /// Why the node cannot be reached, when it was tried a moment ago.
-    pub fn shared(&mut self, db: u32, version: Version) -> Result<Connection<W>, Loss> {
-        if let Some(connection) = self
-            .shared
-            .get(&(db, version))
-            .filter(|connection| !connection.is_closed())
+    pub fn shared(&mut self, identity: &Identity, db: u32, version: Version) -> Result<Connection<W>, Loss> {
+        if let Some(Shared { connection, .. }) = self.shared.get(&key(identity, db, version))
+            && !connection.is_retired()
         {
             return Ok(connection.clone());
         }
-        let connection = self.open(db, version, |gauges| &gauges.shared)?;
-        self.shared.insert((db, version), connection.clone());
+        let home = Home::new(identity, db, version);
+        let connection = self.open(&home, false)?;
+        let shared = Shared {
+            home,
+            connection: connection.clone(),
+            idle: (0, time::now()),
+        };
+        let before = self.shared.insert(shared.home.key(), shared);
+        self.retired.extend(before.map(|before| before.connection));
         Ok(connection)
+    }
+
+    /// How often a shared connection was retired so far: while it stays the same, so do all shared connections that did
+    /// not end.
+    pub fn era(&self) -> u64 {
+        self.era.get()
+    }
+
+    /// The name its connections have at the server; empty: none.
+    pub fn client_name(&self) -> &str {
+        &self.settings.client_name
+    }
+
+    /// The connection on which clients' passwords are judged: it says nothing about itself and speaks RESP2 in database 0,
+    /// until a client's HELLO changes that.
+    ///
+    /// # Errors
+    /// See [`Pool::shared`].
+    pub fn doorman(&mut self) -> Result<Connection<W>, Loss> {
+        let stranger = self.stranger.clone();
+        self.shared(&stranger, 0, Version::V2)
     }
 
     /// A connection for one session alone.
     ///
     /// # Errors
     /// Why the node cannot be reached, or that too many are in use.
-    pub fn pinned(&mut self, db: u32, version: Version) -> Result<Connection<W>, Loss> {
-        let idle = self.idle.entry((db, version)).or_default();
-        while let Some(connection) = idle.pop() {
+    pub fn pinned(&mut self, identity: &Identity, db: u32, version: Version) -> Result<Connection<W>, Loss> {
+        let home = Home::new(identity, db, version);
+        while let Some(connection) = self.idle.get_mut(&home).and_then(Vec::pop) {
             if !connection.is_closed() {
                 return Ok(connection);
             }
@@ -215,16 +305,28 @@ impl<W: Waiter + 'static> Pool<W> {
                 self.settings.pinned_max
             )));
         }
-        let connection = self.open(db, version, |gauges| &gauges.pinned)?;
+        let connection = self.open(&home, true)?;
+        self.pinned.retain(|connection| !connection.is_closed());
+        self.pinned.push(connection.clone());
+        Ok(connection)
+    }
+
+    /// A connection for something the worker does for many sessions, other than forwarding their requests. It counts as
+    /// shared.
+    ///
+    /// # Errors
+    /// Why the node cannot be reached.
+    pub fn dedicated(&mut self, identity: &Identity, db: u32, version: Version) -> Result<Connection<W>, Loss> {
+        let connection = self.open(&Home::new(identity, db, version), false)?;
         self.pinned.retain(|connection| !connection.is_closed());
         self.pinned.push(connection.clone());
         Ok(connection)
     }
 
     /// Gives a pinned connection back that is in the state it was handed out in.
-    pub fn release(&mut self, connection: Connection<W>, db: u32, version: Version) {
+    pub fn release(&mut self, connection: Connection<W>, identity: &Identity, db: u32, version: Version) {
         connection.set_outlet(None);
-        let idle = self.idle.entry((db, version)).or_default();
+        let idle = self.idle.entry(Home::new(identity, db, version)).or_default();
         // Connections kept idle here count against the limit of all workers; they must not use it up.
         let roomy = self.gauges.pinned.load(Ordering::Relaxed) <= self.settings.pinned_max / 2;
         if roomy && idle.len() < IDLE_PINNED && connection.in_flight() == 0 && !connection.is_closed() {
@@ -234,51 +336,85 @@ impl<W: Waiter + 'static> Pool<W> {
         }
     }
 
-    /// Forgets what was closed. Call it about ten times a second.
-    pub fn tidy(&mut self) {
-        self.shared.retain(|_, connection| !connection.is_closed());
-        self.pinned.retain(|connection| !connection.is_closed());
-        for idle in self.idle.values_mut() {
-            idle.retain(|connection| !connection.is_closed());
+    /// Closes what belongs to identities nobody has any more and what nobody uses, and forgets what was closed. Call it
+    /// about ten times a second.
+    pub fn tidy(&mut self, now: Instant) {
+        for shared in self.shared.values_mut().filter(|shared| shared.home.db != 0) {
+            let asked = shared.connection.asked();
+            if shared.idle.0 != asked || shared.connection.in_flight() > 0 {
+                shared.idle = (asked, now);
+            } else if now.since(shared.idle.1) > self.settings.idle_timeout {
+                shared.connection.close();
+            }
         }
+
+        let idle = self
+            .idle
+            .iter()
+            .flat_map(|(home, idle)| idle.iter().map(move |connection| (home, connection)));
+        let shared = self.shared.values().map(|shared| (&shared.home, &shared.connection));
+        for (home, connection) in shared.chain(idle) {
+            if home.identity.is_retired() {
+                connection.close();
+            }
+        }
+        self.shared.retain(|_, shared| !shared.connection.is_closed());
+        self.pinned.retain(|connection| !connection.is_closed());
+        self.retired.retain(|connection| !connection.is_closed());
+        self.idle.retain(|_, idle| {
+            idle.retain(|connection| !connection.is_closed());
+            !idle.is_empty()
+        });
     }
 
     /// Tells waiters whose replies are late. Call it about ten times a second.
     pub fn check_late(&self, now: Instant) {
-        for connection in self.shared.values().chain(&self.pinned) {
+        for connection in self.all() {
             connection.check_late(now);
         }
     }
 
     /// Closes every connection.
     pub fn close(&mut self) {
-        for connection in self.shared.values().chain(&self.pinned) {
+        for connection in self.all() {
             connection.close();
         }
     }
 
-    fn open(&self, db: u32, version: Version, gauge: fn(&Gauges) -> &AtomicU64) -> Result<Connection<W>, Loss> {
-        let now = time::now();
-        let deadline = now.after(self.settings.connect_timeout);
-        if let Some(loss) = self.health.objection((db, version), now, deadline) {
-            return Err(loss);
-        }
-        let handshake = Handshake {
+    fn all(&self) -> impl Iterator<Item = &Connection<W>> {
+        let shared = self.shared.values().map(|shared| &shared.connection);
+        shared.chain(&self.pinned).chain(&self.retired)
+    }
+
+    /// What a connection of this identity, database and protocol says first.
+    pub fn handshake(&self, identity: &Identity, db: u32, version: Version) -> Handshake {
+        Handshake {
             address: self.settings.address.clone(),
-            credentials: self.settings.credentials.clone(),
+            identity: identity.clone(),
             version,
             db,
             client_name: self.settings.client_name.clone(),
             timeout: self.settings.connect_timeout,
             max_reply_depth: self.settings.max_reply_depth,
-        };
-        gauge(&self.gauges).fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn open(&self, home: &Home, pinned: bool) -> Result<Connection<W>, Loss> {
+        let now = time::now();
+        let deadline = now.after(self.settings.connect_timeout);
+        if let Some(loss) = self.health.objection(home, now, deadline) {
+            return Err(loss);
+        }
+        let handshake = self.handshake(&home.identity, home.db, home.version);
+        self.gauges.of(pinned).fetch_add(1, Ordering::Relaxed);
         self.gauges.opened.fetch_add(1, Ordering::Relaxed);
         let watch = Watch {
-            home: (db, version),
+            home: home.clone(),
             health: Rc::clone(&self.health),
+            era: Rc::clone(&self.era),
             gauges: Arc::clone(&self.gauges),
-            gauge,
+            pinned,
+            came_up: Cell::new(false),
         };
         Ok(Connection::open(handshake, Arc::clone(&self.recorder), watch))
     }

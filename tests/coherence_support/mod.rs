@@ -7,6 +7,7 @@
 
 pub mod cases;
 pub mod laggard;
+pub mod severer;
 
 use crate::support::resp::encode;
 use crate::support::{Nearhit, RedisServer, Resp, eventually, wait_for};
@@ -16,7 +17,7 @@ use std::time::Duration;
 pub const BOUND: Duration = Duration::from_secs(1);
 
 /// How the near-cache learns of changes; every test that can runs with both.
-pub const MODES: [&str; 2] = ["tracking", "redirect"];
+pub const MODES: [&str; 3] = ["tracking", "redirect", "broadcast"];
 
 /// A client's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Bench {
     /// A plain server; the second read of a key is a hit.
     #[track_caller]
     pub fn always(mode: &str) -> Self {
-        Self::new(RedisServer::start(), mode, &["--cache.admission", "always"])
+        Self::new(server_for(mode), mode, &["--cache.admission", "always"])
     }
 
     /// Everything chosen.
@@ -70,7 +71,7 @@ impl Bench {
     #[track_caller]
     pub fn read_from_memory(&self, client: &mut Resp, read: &str) -> Vec<u8> {
         let mut before = self.hits();
-        wait_for(&format!("a hit of {read:?}"), BOUND, || {
+        wait_for(&format!("a hit of {read:?}"), crate::support::SOON, || {
             let reply = bytes(client, read);
             let after = self.hits();
             (std::mem::replace(&mut before, after) < after).then_some(reply)
@@ -112,6 +113,13 @@ impl Bench {
     }
 }
 
+/// A server that has what `mode` takes.
+#[track_caller]
+pub fn server_for(mode: &str) -> RedisServer {
+    let events = if mode == "keyspace" { "KA" } else { "" };
+    RedisServer::builder().arg("--notify-keyspace-events", events).start()
+}
+
 /// A nearhit in front of `redis`, once it tracks.
 #[track_caller]
 pub fn front(redis: &RedisServer, mode: &str, args: &[&str]) -> Nearhit {
@@ -121,8 +129,15 @@ pub fn front(redis: &RedisServer, mode: &str, args: &[&str]) -> Nearhit {
 /// A nearhit in front of whatever is at `url`, once it tracks.
 #[track_caller]
 pub fn front_at(url: &str, mode: &str, args: &[&str]) -> Nearhit {
+    // Everything begins with nothing.
+    let covers: &[&str] = if mode == "broadcast" {
+        &["--invalidation.prefixes", "[\"\"]"]
+    } else {
+        &[]
+    };
     let all: Vec<_> = ["--invalidation.mode", mode, "--server.threads", "2"]
         .iter()
+        .chain(covers)
         .chain(args)
         .copied()
         .collect();

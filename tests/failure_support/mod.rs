@@ -26,8 +26,8 @@ pub enum Then {
 /// What the fake answers to one request: bytes, then what follows them.
 pub type Answer = (Vec<u8>, Then);
 
-/// Asked for every request that is no part of a greeting, in capitals and split at spaces: `GET k`.
-type Script = dyn Fn(&str) -> Answer + Send + Sync;
+/// Asked for every request, in capitals and split at spaces (`GET K`); `None`: as the greeting has it.
+type Script = dyn Fn(&str) -> Option<Answer> + Send + Sync;
 
 /// A listener that pretends to be Redis 7.0. Dropping it closes it.
 pub struct Fake {
@@ -40,6 +40,11 @@ pub struct Fake {
 impl Fake {
     /// Answers greetings itself and everything else by `script`.
     pub fn start(script: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        Self::saying(move |request| Some(greeting(request).unwrap_or_else(|| script(request))))
+    }
+
+    /// Answers by `script`, and where that has nothing to say, greetings itself; other commands it does not know.
+    pub fn saying(script: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let script: Arc<Script> = Arc::new(script);
         Self::listen(move |stream| converse(stream, &*script))
     }
@@ -104,7 +109,9 @@ fn converse(mut stream: TcpStream, script: &Script) {
     loop {
         while let Some((request, length)) = request(&input) {
             input.drain(..length);
-            let (bytes, then) = greeting(&request).unwrap_or_else(|| script(&request));
+            let answer = script(&request).or_else(|| greeting(&request));
+            let unknown = || (b"-ERR unknown command\r\n".to_vec(), Then::GoOn);
+            let (bytes, then) = answer.unwrap_or_else(unknown);
             let sent = stream.write_all(&bytes);
             match then {
                 Then::GoOn if sent.is_ok() => {}

@@ -229,7 +229,8 @@ pub fn difference(direct: &[u8], proxied: &[u8], sent: &[u8]) -> Option<String> 
     ))
 }
 
-/// The wanted differences, all of them: in HELLO's reply the client's id is nearhit's.
+/// In HELLO's reply the client's id is nearhit's. All other wanted differences stand in
+/// `differential_support/wanted.rs`.
 pub fn wanted_alike(bytes: &[u8]) -> Vec<u8> {
     const ID: &[u8] = b"$2\r\nid\r\n:";
     let mut alike = Vec::with_capacity(bytes.len());

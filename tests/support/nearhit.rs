@@ -55,7 +55,8 @@ impl Nearhit {
     pub fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nearhit"));
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("NEARHIT_") {
+            // But for the mistake that all of a test run is to be made with (docs/mutants.md).
+            if name.to_string_lossy().starts_with("NEARHIT_") && name != "NEARHIT_MUTANT" {
                 command.env_remove(name);
             }
         }
@@ -138,6 +139,17 @@ impl Nearhit {
         wait_for(&format!("{text:?} on stderr"), Duration::from_secs(10), || {
             self.stderr.lock().contains(text)
         });
+    }
+
+    /// Bytes of memory it has now (`VmRSS`).
+    #[track_caller]
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a status");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") * 1024
     }
 
     /// Its process id.

@@ -318,6 +318,23 @@ fn number(line: &[u8]) -> i64 {
     text.parse().unwrap_or_else(|_| panic!("not a length: {text:?}"))
 }
 
+/// How long the first frame is, if it is whole.
+pub fn frame_length(bytes: &[u8]) -> Option<usize> {
+    let mut scan = Scan::default();
+    scan.advance(bytes).then_some(scan.at)
+}
+
+/// The whole frames, and what is left behind the last one.
+pub fn split_frames(mut bytes: &[u8]) -> (Vec<&[u8]>, &[u8]) {
+    let mut frames = Vec::new();
+    while let Some(length) = frame_length(bytes) {
+        let (frame, rest) = bytes.split_at(length);
+        frames.push(frame);
+        bytes = rest;
+    }
+    (frames, bytes)
+}
+
 /// Decodes one whole frame.
 pub fn decode(frame: &[u8]) -> Reply {
     let mut at = 0;

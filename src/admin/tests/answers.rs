@@ -55,6 +55,7 @@ fn wrong_requests_are_refused_in_redis_words() {
             "nearhitctl EXPLAIN",
             "ERR wrong number of arguments for 'nearhitctl|explain' command",
         ),
+        ("nearhitctl ATTRIBUTES maybe", "ERR syntax error"),
         ("nearhitctl STATS nosuch", "ERR unknown command 'nosuch'"),
         ("nearhitctl LATENCY get nosuch", "ERR unknown command 'nosuch'"),
     ] {
@@ -89,6 +90,7 @@ fn every_verb_answers_in_both_protocols() {
         "HELP",
         "STATS",
         "STATS get",
+        "SHADOW",
         "LATENCY",
         "LATENCY get",
         "INSPECT k",
@@ -142,7 +144,7 @@ fn stats_count_every_cacheable_request_once() {
         ("2".into(), "1".into())
     );
     assert_eq!(field("inserts"), "1");
-    assert_eq!(within("tracking", "state"), "off");
+    assert_eq!(within("tracking", "state"), "connecting");
     assert_eq!(within("upstream", "address"), "10.0.0.1:6379");
 }
 
@@ -191,9 +193,10 @@ fn the_section_of_info_can_be_told_from_the_servers() {
         ("proxy_cache_hit_ratio", "0.7500"),
         ("proxy_cache_keys", "1"),
         ("proxy_cache_enabled", "1"),
+        ("proxy_cache_mode", "serve"),
         ("proxy_invalidations_received", "0"),
         ("proxy_upstream_state", "up"),
-        ("proxy_tracking_state", "off"),
+        ("proxy_tracking_state", "connecting"),
         ("proxy_latency_usec_get", "p50=1.5,p95=1.5,p99=1.5,p99.9=1.5"),
     ] {
         assert!(pairs.contains(&(name, value)), "{name}:{value} is not in\n{text}");

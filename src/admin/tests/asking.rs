@@ -43,7 +43,7 @@ fn explain_says_why_the_near_cache_is_passed_by() {
             "{command}"
         );
     }
-    bench.shared.cache.fence();
+    bench.shared.cache.fence(&bench.origin());
     assert_eq!(bench.field("PROXY EXPLAIN GET there", "bypass"), "not_live");
     let off = Bench::with(|settings| settings.caching = false);
     assert_eq!(off.field("PROXY EXPLAIN GET k", "bypass"), "disabled");
@@ -73,7 +73,7 @@ fn explain_tells_reads_of_one_key_apart() {
 fn explain_knows_what_nobody_knows() {
     let bench = Bench::new();
     assert_eq!(bench.field("PROXY EXPLAIN NOSUCH a", "known"), "false");
-    assert_eq!(bench.field("PROXY EXPLAIN NOSUCH a", "effect"), "flush");
+    assert_eq!(bench.field("PROXY EXPLAIN NOSUCH a", "effect"), "unknown");
     let reason = bench.field("PROXY EXPLAIN CONFIG nosuch", "reason");
     assert!(
         reason.ends_with("ERR unknown subcommand 'nosuch'. Try CONFIG HELP."),
@@ -124,7 +124,7 @@ fn inspect_says_why_a_key_is_not_cached() {
     bench.receive(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
     assert_eq!(bench.field("PROXY INSPECT k", "cached"), "false");
     assert_eq!(bench.field("PROXY INSPECT k", "admission"), "admitted");
-    bench.shared.cache.fence();
+    bench.shared.cache.fence(&bench.origin());
     assert_eq!(bench.field("PROXY INSPECT k", "admission"), "not_live");
 }
 

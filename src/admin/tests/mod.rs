@@ -2,8 +2,10 @@
 
 mod answers;
 mod asking;
+mod conditions;
 mod probing;
 
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,20 +14,72 @@ use dashmap::DashMap;
 
 use super::{Console, Facts};
 use crate::cache::{EntryId, Policies};
-use crate::coherence::{Deliver, Delivery, Fill, Limits, Lookup, NearCache, Query, Tracked};
+use crate::coherence::{Causality, Deliver, Delivery, Fill, Limits, Lookup, NearCache, Origin, Query, Tracked};
 use crate::command::CommandTable;
-use crate::config::{Config, Policy};
-use crate::downstream::{AdminCommand, Settings, Shared, Ticket};
+use crate::config::{Config, MonitorMode, Policy, PresentAs};
+use crate::downstream::{
+    AccountSettings, Accounts, AdminCommand, Asker, Common, Partition, Partitions, Settings, Shared, Ticket,
+};
 use crate::metrics::{InvalidationSource, Metrics, WorkerRecorder};
 use crate::resp::{RequestLimits, RequestScanner, Shape, Value, Version, encode};
 use crate::time::{self, Instant};
-use crate::upstream::Gauges;
+use crate::tracking::{Totals, Tracking};
+use crate::upstream::{Gauges, Identity};
 
 /// Nobody: the tests ask the cache itself.
 struct Nobody;
 
 impl Deliver<Ticket> for Nobody {
     fn deliver(&mut self, _waiter: Ticket, _delivery: Delivery) {}
+}
+
+/// One part of the near-cache; the tests are its tracked connection.
+struct OnePartition(Arc<Origin>);
+
+impl Partitions for OnePartition {
+    fn open(&self, _identity: &Identity) -> Option<Partition> {
+        Some(Partition {
+            origin: Arc::clone(&self.0),
+            tracking: Tracking::detached(),
+        })
+    }
+
+    fn totals(&self) -> Totals {
+        Totals::default()
+    }
+
+    fn close(&self, _partition: &Partition) {}
+}
+
+fn settings() -> Settings {
+    let config = Config::default();
+    Settings {
+        upstream: String::new(),
+        limits: config.server.limits,
+        idle_timeout: None,
+        auth_timeout: None,
+        command_timeout: None,
+        caching: true,
+        shadow: false,
+        strict_sessions: false,
+        db: 0,
+        info_section: true,
+        admin_command: "proxy".to_owned(),
+        monitor: MonitorMode::Local,
+        present_as: PresentAs::Standalone,
+        pubsub: config.pubsub,
+        fence_hold: config.invalidation.fence_hold,
+    }
+}
+
+fn accounts(origin: Arc<Origin>) -> Accounts {
+    Accounts::new(AccountSettings {
+        own: None,
+        require_auth: false,
+        by_user: true,
+        idle_timeout: Duration::ZERO,
+        partitions: Some(Box::new(OnePartition(origin))),
+    })
 }
 
 const TICKET: Ticket = Ticket {
@@ -43,27 +97,27 @@ struct Bench {
     recorder: Arc<WorkerRecorder>,
     tracked: Tracked<Ticket>,
     sent: Vec<u8>,
+    /// Of the session that asks.
+    causality: Causality,
+    attributes: Cell<bool>,
 }
 
+/// The settings of a proxy that caches, and knows its own command.
 impl Bench {
     fn new() -> Self {
         Self::with(|_| {})
     }
 
-    /// A bench whose policies forbid `lock:*` and allow only HGET for `hash:*`; `change` changes its settings.
+    /// `change` changes its settings.
     fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        // The console reads the real clock; no test may take this long.
+        Self::bounded(Duration::from_secs(3600), change)
+    }
+
+    /// A bench whose policies forbid `lock:*` and allow only HGET for `hash:*`.
+    fn bounded(max_staleness: Duration, change: impl FnOnce(&mut Settings)) -> Self {
         let table = CommandTable::builtin();
-        let config = Config::default();
-        let mut settings = Settings {
-            upstream: String::new(),
-            limits: config.server.limits,
-            command_timeout: None,
-            caching: true,
-            db: 0,
-            credentials: None,
-            info_section: true,
-            admin_command: "proxy".to_owned(),
-        };
+        let mut settings = settings();
         change(&mut settings);
         let policies = [
             Policy::new("locks-never", "lock:*").cache(false),
@@ -73,23 +127,25 @@ impl Bench {
         ];
         let number = |name: &str| table.by_name(&name.to_lowercase()).map(|row| row.id().number());
         let limits = Limits {
-            // The console reads the real clock; no test may take this long.
-            max_staleness: Duration::from_secs(3600),
+            max_staleness,
             ..Limits::default()
         };
         let cache = Arc::new(NearCache::new(limits, Policies::new(&policies, number)));
         let metrics = Arc::new(Metrics::new(table.iter().map(|row| row.name()), time::now()));
+        metrics.invalidation_source.set_only(InvalidationSource::Tracking);
         let recorder = metrics.add_worker();
-        let stream = cache.origin().stream();
+        let origin = cache.open().unwrap();
+        let stream = origin.stream();
         stream.go_live();
         stream.renew(time::now());
         let shared = Arc::new(Shared {
             cache: Arc::clone(&cache),
             table: ArcSwap::from_pointee(table),
             metrics,
-            tracking: None,
+            accounts: accounts(origin),
             admin: OnceLock::new(),
             peers: DashMap::new(),
+            common: Common::default(),
             next_id: 1.into(),
             settings,
         });
@@ -97,7 +153,6 @@ impl Bench {
         let facts = Facts {
             name: shared.settings.admin_command.clone(),
             upstream: "10.0.0.1:6379".to_owned(),
-            source: InvalidationSource::Tracking,
             revision: None,
             started: time::now(),
         };
@@ -108,6 +163,8 @@ impl Bench {
             gauges,
             recorder,
             sent: Vec::new(),
+            causality: Causality::default(),
+            attributes: Cell::new(false),
         }
     }
 
@@ -119,7 +176,15 @@ impl Bench {
         let mut scanner = RequestScanner::new(RequestLimits::default());
         let _whole = scanner.scan(&frame).unwrap();
         let mut out = Vec::new();
-        self.console.run(&scanner.request(&frame), version, 0, &mut out);
+        let account = self.shared.accounts.own();
+        let asker = Asker {
+            account: &account,
+            db: 0,
+            version,
+            causality: &self.causality,
+            attributes: &self.attributes,
+        };
+        self.console.run(&scanner.request(&frame), &asker, &mut out);
         out
     }
 
@@ -153,7 +218,7 @@ impl Bench {
             hash: cache.hash(key.as_bytes()),
             key: key.as_bytes(),
             id: EntryId {
-                origin: 0,
+                origin: self.origin().number(),
                 db: 0,
                 command: self.number(command),
                 rest: &rest,
@@ -162,7 +227,7 @@ impl Bench {
             hash_fields: false,
         };
         let look = |_| {
-            let sight = cache.sight(time::now());
+            let sight = cache.sight(&self.origin(), time::now());
             match cache.lookup(&query, &sight, Instant::ZERO, TICKET, Version::V3, &mut Vec::new()) {
                 (Lookup::Lead(lease), _) => Some(lease),
                 _ => None,
@@ -177,6 +242,10 @@ impl Bench {
 
     fn receive(&mut self, bytes: &[u8]) {
         self.tracked.receive(bytes, time::now(), &mut Nobody).unwrap();
+    }
+
+    fn origin(&self) -> Arc<Origin> {
+        Arc::clone(self.shared.accounts.own().origin().unwrap())
     }
 
     fn number(&self, command: &str) -> u16 {

@@ -7,7 +7,7 @@ use crate::admin::http::{Check, Probe};
 use crate::admin::{Prober, sample};
 use crate::metrics::{
     ConnectResult, Evicted, FlushReason, InvalidationEffect as Effect, InvalidationKind as Kind, Label, Lost, Pool,
-    Rejected,
+    Rejected, TouchResult,
 };
 
 fn second(n: u64) -> Instant {
@@ -49,7 +49,13 @@ fn every_invalidation_and_every_flush_reaches_its_row() {
     let bench = Bench::new();
     let tally = bench.shared.cache.tally();
     set_all(&[&tally.invalidated_removed, &tally.invalidated_raced, &tally.null_pushes]);
-    set_all(&[&tally.flushed_by_command, &tally.flushed_by_admin, &tally.fences]);
+    set_all(&[&tally.flushed_by_application]);
+    set_all(&[
+        &tally.flushed_by_command,
+        &tally.flushed_by_admin,
+        &tally.flushed_by_rights,
+    ]);
+    set_all(&[&tally.fences, &tally.lapsed, &tally.outdated]);
     tally.invalidated_keys.store(20, Ordering::Relaxed);
     let metrics = &bench.shared.metrics;
     sample(&bench.shared, &bench.gauges, metrics, time::now());
@@ -64,6 +70,19 @@ fn every_invalidation_and_every_flush_reaches_its_row() {
         ((Kind::Flush, Effect::Removed), 9),
     ] {
         assert_eq!(metrics.invalidations.get(labels), total, "{labels:?}");
+    }
+}
+
+#[test]
+fn every_touch_reaches_its_row() {
+    let bench = Bench::new();
+    let tally = bench.shared.cache.tally();
+    set_all(&[&tally.touches_present, &tally.touches_missing]);
+    set_all(&[&tally.touches_refused, &tally.touches_skipped]);
+    let metrics = &bench.shared.metrics;
+    sample(&bench.shared, &bench.gauges, metrics, time::now());
+    for result in TouchResult::ALL {
+        assert_eq!(metrics.touch.get(*result), 9, "{result:?}");
     }
 }
 
@@ -88,7 +107,7 @@ fn every_count_of_upstream_connections_reaches_its_row() {
 #[test]
 fn the_staleness_bound_is_the_age_of_the_last_proof() {
     let bench = Bench::new();
-    let stream = bench.shared.cache.origin().stream();
+    let stream = bench.origin().stream();
     let (metrics, proved) = (&bench.shared.metrics, time::now());
     stream.renew(proved);
     let at = |seconds| {
@@ -98,11 +117,11 @@ fn the_staleness_bound_is_the_age_of_the_last_proof() {
             metrics,
             proved.after(Duration::from_secs(seconds)),
         );
-        metrics.staleness_bound.get()
+        metrics.node.get().staleness_bound
     };
     assert_eq!((at(0), at(3)), (0.0, 3.0));
     assert_eq!(at(3601), 0.0, "nothing is answered from memory any more");
-    bench.shared.cache.fence();
+    bench.shared.cache.fence(&bench.origin());
     assert_eq!(at(1), 0.0);
 }
 
@@ -110,7 +129,6 @@ fn prober(bench: &Bench, heartbeats: Vec<Arc<AtomicU64>>, draining: &Arc<AtomicB
     Prober::new(
         Arc::clone(&bench.shared),
         Arc::clone(&bench.gauges),
-        InvalidationSource::Off,
         heartbeats,
         Arc::clone(draining),
     )
@@ -164,7 +182,7 @@ fn the_metrics_page_is_sampled_when_it_is_read() {
         "nearhit_ready 1",
         "nearhit_draining 0",
         "nearhit_upstream_up 1",
-        "nearhit_invalidation_source{mode=\"off\"} 1",
+        "nearhit_invalidation_source{mode=\"tracking\"} 1",
     ] {
         assert!(page.lines().any(|own| own == line), "{line} is not in\n{page}");
     }

@@ -1,7 +1,7 @@
 //! The sandbox's Redis processes: one primary, two replicas, their directory, and their end.
 
+use super::super::watchdog::Watchdog;
 use super::guide::Line;
-use super::watchdog::Watchdog;
 use super::{Failure, exit};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;

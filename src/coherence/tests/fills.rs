@@ -51,11 +51,9 @@ fn one_read_leads_the_others_wait_and_all_get_the_reply() {
     assert_eq!(bench.get("k"), Seen::Lead(1));
     assert_eq!(bench.get("k"), Seen::Wait(2));
     assert_eq!(bench.get("k"), Seen::Wait(3));
-    bench.server("+OK\r\n$1\r\nv\r\n");
+    bench.server("+OK\r\n$1\r\nv\r\n:-1\r\n");
     let expected = [1, 2, 3].map(|waiter| (waiter, "$1\r\nv\r\n".to_string()));
     assert_eq!(bench.answers(), expected);
-    bench.server(":-1\r\n");
-    assert_eq!(bench.answers(), []);
     assert_eq!(bench.get("k"), hit("$1\r\nv\r\n"));
 }
 
@@ -72,13 +70,63 @@ fn reads_that_differ_in_anything_do_not_share_a_fetch() {
 }
 
 #[test]
-fn a_joiner_between_the_reply_and_the_pttl_is_answered_at_once() {
+fn who_began_a_fetch_is_answered_by_its_reply_and_who_joined_it_by_its_pttl() {
     let mut bench = Bench::new();
     bench.get("k");
+    bench.get("k");
     bench.server("+OK\r\n$1\r\nv\r\n");
-    assert_eq!(bench.get("k"), Seen::Value("$1\r\nv\r\n".into()));
+    assert_eq!(bench.answers(), [(1, "$1\r\nv\r\n".into())]);
+    assert_eq!(bench.get("k"), Seen::Wait(3));
     bench.server(":-1\r\n");
+    assert_eq!(bench.answers(), [(2, "$1\r\nv\r\n".into()), (3, "$1\r\nv\r\n".into())]);
     assert_eq!(bench.get("k"), hit("$1\r\nv\r\n"));
+}
+
+/// They used to get the reply although the key had expired when they asked.
+#[test]
+fn who_joined_a_fetch_when_its_reply_may_have_expired_asks_again() {
+    for (pttl, passed, answer) in [
+        ("11", 10, "$1\r\nv\r\n"),
+        ("10", 10, "home"),
+        ("-1", 900, "$1\r\nv\r\n"),
+        // It expired, or was deleted, before PTTL was executed.
+        ("-2", 0, "home"),
+        ("0", 0, "home"),
+    ] {
+        let mut bench = Bench::new();
+        bench.get("k");
+        bench.pass(millis(passed));
+        assert_eq!(bench.get("k"), Seen::Wait(2));
+        bench.server(format!("+OK\r\n$1\r\nv\r\n:{pttl}\r\n"));
+        assert_eq!(
+            bench.answers(),
+            [(1, "$1\r\nv\r\n".into()), (2, answer.into())],
+            "{pttl} after {passed}"
+        );
+    }
+}
+
+#[test]
+fn who_joined_a_fetch_before_its_key_was_killed_and_then_read_is_answered() {
+    let mut bench = Bench::new();
+    bench.get("k");
+    bench.get("k");
+    bench.server(INVALIDATE_K);
+    bench.server("+OK\r\n$1\r\nw\r\n:-1\r\n");
+    assert_eq!(bench.answers(), [1, 2].map(|waiter| (waiter, "$1\r\nw\r\n".into())));
+    assert_eq!(bench.entries(), 0);
+}
+
+#[test]
+fn who_joined_a_fetch_of_a_key_that_changed_behind_its_reply_asks_again() {
+    let mut bench = Bench::new();
+    bench.get("k");
+    bench.get("k");
+    bench.server("+OK\r\n$1\r\nv\r\n");
+    bench.server(INVALIDATE_K);
+    // The new value's.
+    bench.server(":5000\r\n");
+    assert_eq!(bench.answers(), [(1, "$1\r\nv\r\n".into()), (2, "home".into())]);
 }
 
 #[test]

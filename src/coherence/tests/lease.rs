@@ -37,13 +37,48 @@ fn what_is_proved_is_the_time_of_sending_not_of_the_answer() {
 #[test]
 fn answers_out_of_time_never_take_a_proof_back() {
     let mut bench = Bench::new();
-    let stream = bench.cache.origin().stream();
+    let stream = bench.origin.stream();
     stream.renew(Instant::from_nanos(20));
     stream.renew(Instant::from_nanos(10));
     assert_eq!(stream.fresh(), Instant::from_nanos(20));
     bench.ping();
     bench.server("-LOADING Redis is loading the dataset in memory\r\n");
     assert_eq!(stream.fresh(), Instant::from_nanos(20));
+}
+
+#[test]
+fn a_user_who_may_not_ping_has_a_proof_all_the_same() {
+    let mut bench = Bench::new();
+    bench.ping();
+    bench.server("-NOPERM this user has no permissions to run the 'ping' command\r\n");
+    assert_eq!(bench.origin.stream().fresh(), bench.now);
+}
+
+#[test]
+fn nothing_is_served_while_rights_may_have_changed() {
+    let mut bench = Bench::new();
+    bench.cache.prove_rights(bench.now.after(millis(100)));
+    bench.fill("$1\r\nv\r\n", -1);
+    assert_eq!(bench.get("k"), hit("$1\r\nv\r\n"));
+    bench.pass(millis(100));
+    assert_eq!(bench.get("k"), Seen::Lead(3));
+    bench.cache.prove_rights(bench.now.after(millis(100)));
+    assert_eq!(bench.get("k"), hit("$1\r\nv\r\n"));
+}
+
+#[test]
+fn while_nobody_can_watch_rights_no_entry_lives_longer_than_a_second() {
+    let mut bench = Bench::new();
+    assert!(bench.cache.set_rights_unwatched(true));
+    assert!(!bench.cache.set_rights_unwatched(true), "it was so before");
+    bench.fill("$1\r\nv\r\n", -1);
+    bench.pass(millis(999));
+    bench.ping();
+    bench.server("+PONG\r\n");
+    assert_eq!(bench.get("k"), hit("$1\r\nv\r\n"));
+    bench.pass(millis(1));
+    assert_eq!(bench.get("k"), Seen::Lead(3));
+    assert!(!bench.cache.set_rights_unwatched(false));
 }
 
 #[test]
@@ -106,16 +141,16 @@ fn a_fill_of_a_lost_connection_is_not_stored_under_the_next_one() {
     let lease = bench.lead(Read::of("k"));
     let reply = bytes::Bytes::from_static(b"$1\r\nv\r\n");
     bench.reconnect();
-    assert_eq!(bench.cache.arrived(&lease, &reply), [1]);
+    assert_eq!(bench.cache.arrived(&lease, true), Some(1));
     let settled = bench.cache.settle(lease, reply, -1, bench.now);
-    assert_eq!(settled, Err(super::super::Rejected::Race));
+    assert_eq!(settled.outcome, Err(super::super::Rejected::Race));
     assert_eq!(bench.get("k"), Seen::Lead(2));
 }
 
 #[test]
 fn the_proof_of_a_lost_connection_is_no_proof_for_the_next_one() {
     let mut bench = Bench::new();
-    let before = bench.cache.origin().stream();
+    let before = bench.origin.stream();
     bench.reconnect();
     bench.fill("$1\r\nv\r\n", -1);
     bench.pass(millis(2000));
@@ -126,12 +161,12 @@ fn the_proof_of_a_lost_connection_is_no_proof_for_the_next_one() {
 #[test]
 fn a_connection_that_was_given_up_never_goes_live_again() {
     let bench = Bench::new();
-    let lost = bench.cache.origin().fence();
-    let next = bench.cache.origin().fence();
+    let lost = bench.origin.fence();
+    let next = bench.origin.fence();
     lost.go_live();
     assert!(!lost.is_live());
     next.go_live();
-    assert!(next.is_live() && bench.cache.origin().is_current(&next));
+    assert!(next.is_live() && bench.origin.is_current(&next));
 }
 
 #[test]
@@ -150,7 +185,7 @@ fn a_sight_of_the_lost_connection_serves_nothing_and_drops_nothing_of_the_next_o
 fn nothing_is_fetched_or_served_before_tracking_is_on() {
     let mut bench = Bench::new();
     bench.fill("$1\r\nv\r\n", -1);
-    bench.cache.origin().fence();
+    bench.origin.fence();
     assert_eq!(bench.get("k"), Seen::Bypass(Bypass::NotLive));
 }
 

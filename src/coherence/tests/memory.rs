@@ -144,7 +144,7 @@ impl Storm {
         match seen {
             Seen::Lead(_) => self.fetches += 1,
             Seen::Wait(_) => {}
-            Seen::Hit(_) | Seen::Value(_) | Seen::Bypass(_) => return,
+            Seen::Hit(_) | Seen::Bypass(_) => return,
         }
         self.asked += 1;
     }

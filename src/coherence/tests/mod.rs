@@ -1,23 +1,26 @@
 //! The rules of coherence as sentences. One bench: a near-cache, its tracked connection, a server made of bytes, and a
 //! clock that stands still until a test moves it.
 
-mod clients;
+mod fields;
 mod fills;
 mod kills;
 mod lease;
 mod memory;
 mod model;
+#[cfg(feature = "loom")]
+mod order;
+mod partitions;
 mod redirect;
-mod redis;
 mod session;
+mod sources;
 mod stored;
 mod stream;
-mod world;
+mod touch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Deliver, Delivery, Fence, Fill, Lease, Limits, Lookup, NearCache, Query, Sight, Tracked};
+use super::{Deliver, Delivery, Fence, Fill, Lease, Limits, Lookup, NearCache, Origin, Query, Sight, Tracked};
 use crate::cache::{EntryId, Policies};
 use crate::metrics::Bypass;
 use crate::resp::{Shape, Version};
@@ -36,7 +39,6 @@ const INVALIDATE_ALL: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Hit(String),
-    Value(String),
     Wait(u32),
     Lead(u32),
     Bypass(Bypass),
@@ -94,6 +96,7 @@ impl Deliver<u32> for Given {
 
 struct Bench {
     cache: Arc<NearCache<u32>>,
+    origin: Arc<Origin>,
     tracked: Tracked<u32>,
     now: Instant,
     /// What the session that reads has seen.
@@ -129,12 +132,24 @@ impl Bench {
 
     /// `renews`: the invalidations come on this very connection.
     fn build(limits: Limits, policies: Policies, renews: bool) -> Self {
-        let cache = Arc::new(NearCache::new(limits, policies));
-        let stream = cache.origin().stream();
+        Self::over(Arc::new(NearCache::new(limits, policies)), renews)
+    }
+
+    /// Another origin of the same near-cache.
+    fn beside(&self) -> Self {
+        let mut other = Self::over(Arc::clone(&self.cache), true);
+        other.now = self.now;
+        other
+    }
+
+    fn over(cache: Arc<NearCache<u32>>, renews: bool) -> Self {
+        let origin = cache.open().unwrap();
+        let stream = origin.stream();
         stream.go_live();
         Self {
             tracked: Tracked::new(Arc::clone(&cache), stream, 0, renews),
             cache,
+            origin,
             now: Instant::from_nanos(1_000_000_000_000),
             must_see: Instant::ZERO,
             sent: Vec::new(),
@@ -149,7 +164,7 @@ impl Bench {
     }
 
     fn sight(&self) -> Sight {
-        self.cache.sight(self.now)
+        self.cache.sight(&self.origin, self.now)
     }
 
     fn query(&self, read: &Read) -> Query<'static> {
@@ -157,7 +172,7 @@ impl Bench {
             hash: self.cache.hash(read.key.as_bytes()),
             key: read.key.as_bytes(),
             id: EntryId {
-                origin: 0,
+                origin: self.origin.number(),
                 db: read.db,
                 command: read.command,
                 rest: read.rest.as_bytes(),
@@ -193,7 +208,6 @@ impl Bench {
         self.ping_helps = ping_helps;
         match found {
             Lookup::Hit { shared, .. } => (hit(&text(&shared.map_or(out, |shared| shared.to_vec()))), None),
-            Lookup::Value(value) => (Seen::Value(text(&value)), None),
             Lookup::Wait => (Seen::Wait(waiter), None),
             Lookup::Lead(lease) => (Seen::Lead(waiter), Some(lease)),
             Lookup::Bypass(why) => (Seen::Bypass(why), None),
@@ -255,7 +269,7 @@ impl Bench {
 
     /// Gives the tracked connection up and opens the next one.
     fn reconnect(&mut self) {
-        let stream = self.cache.origin().fence();
+        let stream = self.origin.fence();
         let next = Tracked::new(Arc::clone(&self.cache), Arc::clone(&stream), 0, true);
         std::mem::replace(&mut self.tracked, next).abandon(&mut self.given);
         stream.go_live();

@@ -16,7 +16,7 @@ fn outcome(pieces: &[&[u8]]) -> (Vec<(u32, String)>, Vec<Seen>, Instant) {
     for piece in pieces {
         bench.server(piece);
     }
-    let fresh = bench.cache.origin().stream().fresh();
+    let fresh = bench.origin.stream().fresh();
     let answers = bench.answers();
     bench.validate();
     (

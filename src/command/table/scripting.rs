@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Command] = &[
     row("function|dump", 2, NOSCRIPT, NO_KEYS),
     row("function|flush", -2, WRITE | NOSCRIPT, NO_KEYS),
     row("function|help", 2, ANYTIME, NO_KEYS),
-    row("function|kill", 2, NOSCRIPT | ALLOW_BUSY, NO_KEYS),
+    row("function|kill", 2, NOSCRIPT | ALLOW_BUSY, NO_KEYS).at(ONCE),
     row("function|list", -2, NOSCRIPT, NO_KEYS),
     row("function|load", -3, WRITE | DENYOOM | NOSCRIPT, NO_KEYS),
     row("function|restore", -3, WRITE | DENYOOM | NOSCRIPT, NO_KEYS),
@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Command] = &[
     row("script|exists", -3, NOSCRIPT, NO_KEYS),
     row("script|flush", -2, NOSCRIPT, NO_KEYS),
     row("script|help", 2, ANYTIME, NO_KEYS),
-    row("script|kill", 2, NOSCRIPT | ALLOW_BUSY, NO_KEYS),
+    row("script|kill", 2, NOSCRIPT | ALLOW_BUSY, NO_KEYS).at(ONCE),
     row("script|load", 3, NOSCRIPT | STALE, NO_KEYS),
     row("script|show", 3, NOSCRIPT, NO_KEYS).unverified(VALKEY_8_0),
 ];

@@ -1,0 +1,192 @@
+//! Who a session is at the server, and what it has in common with every other session that is the same.
+//!
+//! ```text
+//! AUTH accepted by Redis → Accounts::login ─ known → the account ─ no session for a while, user changed → retired
+//!                                          └ new → its partition is opened (identity → tracked connection)
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+
+use crate::coherence::Origin;
+use crate::time::Instant;
+use crate::tracking::Tracking;
+use crate::upstream::Identity;
+
+/// A part of the near-cache, and who fetches for it.
+#[derive(Clone)]
+pub struct Partition {
+    /// What its entries are kept true by.
+    pub origin: Arc<Origin>,
+    /// The tracked connection.
+    pub tracking: Tracking,
+}
+
+impl Partition {
+    /// Whether every change made before `read_at` is known, so that nobody is served what was there before it. If not,
+    /// `task` is woken when there is news.
+    pub(super) fn knows_all_before(&self, read_at: Instant, task: &Waker) -> bool {
+        let knows = || {
+            let stream = self.origin.stream();
+            // Where entries live by age nothing is ever proved, and nothing is promised beyond their age.
+            !stream.is_live() || stream.reach().by_age || stream.fresh() >= read_at
+        };
+        if knows() {
+            return true;
+        }
+        self.tracking.when_proved(task);
+        self.tracking.kick();
+        knows()
+    }
+}
+
+/// Who a session is at the server, and what all sessions of all workers that are the same share.
+pub struct Account {
+    identity: Identity,
+    /// `None`: nothing is cached for it.
+    partition: Option<Partition>,
+    /// Nothing is sent to the server for it: its clients have to say who they are first.
+    barred: bool,
+    /// The server wants a password and this account says none. Relaxed: it is learned from replies.
+    locked_out: AtomicBool,
+    pub(super) rights: Rights,
+}
+
+impl Account {
+    /// An account whose replies are cached in `partition`.
+    pub fn new(identity: Identity, partition: Option<Partition>) -> Self {
+        Self {
+            identity,
+            partition,
+            barred: false,
+            locked_out: AtomicBool::new(false),
+            rights: Rights::default(),
+        }
+    }
+
+    /// The account of clients that must say who they are before anything is done for them.
+    pub(super) fn barred() -> Self {
+        Self {
+            barred: true,
+            ..Self::new(Identity::new(None), None)
+        }
+    }
+
+    /// As whom its connections log in.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The user's name, as CLIENT LIST shows it.
+    pub fn user_name(&self) -> String {
+        String::from_utf8_lossy(self.identity.user()).into_owned()
+    }
+
+    /// Whether the server would call its connections authenticated, as far as that is known: all are but those of nobody
+    /// in particular at a server that wants a password.
+    pub fn is_authenticated(&self) -> bool {
+        !self.barred && !self.locked_out.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing may be sent to the server before AUTH.
+    pub(super) fn is_barred(&self) -> bool {
+        self.barred
+    }
+
+    /// What a reply to it tells: a server that wants a password says so in every reply to a stranger, and nowhere else.
+    #[cold]
+    pub(super) fn learn(&self, reply: &[u8]) {
+        let refused = reply.starts_with(b"-NOAUTH ");
+        if refused || !reply.starts_with(b"-") {
+            self.set_locked_out(refused);
+        }
+    }
+
+    /// The server said whether a password is missing.
+    pub fn set_locked_out(&self, locked_out: bool) {
+        let nobody = self.identity.credentials().is_none();
+        self.locked_out.store(nobody && locked_out, Ordering::Relaxed);
+    }
+
+    /// What it may do may have changed.
+    pub(super) fn forget(&self) {
+        self.rights.forget();
+        if let Some(origin) = self.origin() {
+            origin.flush_for_rights();
+        }
+        if let Some(tracking) = self.tracking() {
+            tracking.retry();
+        }
+    }
+
+    /// What is cached for it, and where.
+    pub(super) fn partition(&self) -> Option<&Partition> {
+        self.partition.as_ref()
+    }
+
+    /// What its entries are kept true by; `None`: nothing is cached for this account.
+    pub fn origin(&self) -> Option<&Arc<Origin>> {
+        self.partition.as_ref().map(|partition| &partition.origin)
+    }
+
+    /// Who fetches for the cache; `None`: nothing is cached for this account.
+    pub fn tracking(&self) -> Option<&Tracking> {
+        self.partition.as_ref().map(|partition| &partition.tracking)
+    }
+}
+
+/// Which of the commands that nearhit answers the server lets a user run, by their place in a table, as far as it was
+/// asked since rights changed last.
+///
+/// How often they were forgotten is in the upper half, one bit for each command in the lower one. SeqCst: whoever has
+/// seen the reply to a change of rights finds nothing from before it.
+#[derive(Default)]
+pub(super) struct Rights(AtomicU64);
+
+/// Since when rights are known: what was asked before they were forgotten is not remembered after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Since(u64);
+
+impl Rights {
+    /// Whether the server allowed the command at `place` (below 32).
+    pub(super) fn allows(&self, place: u8) -> bool {
+        self.0.load(Ordering::SeqCst) >> place & 1 == 1
+    }
+
+    /// To be taken before the server is asked.
+    pub(super) fn since(&self) -> Since {
+        Since(self.0.load(Ordering::SeqCst) >> 32)
+    }
+
+    /// The server, asked after `since` was taken, allowed the command at `place`.
+    pub(super) fn remember(&self, since: Since, place: u8) {
+        let remember = |rights: u64| (rights >> 32 == since.0).then_some(rights | 1 << place);
+        let _forgotten_meanwhile = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, remember);
+    }
+
+    /// Rights may have changed.
+    pub(super) fn forget(&self) {
+        let forget = |rights: u64| Some(((rights >> 32).wrapping_add(1) & u64::from(u32::MAX)) << 32);
+        let _always = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, forget);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_before_rights_changed_is_not_remembered_after_it() {
+        let rights = Rights::default();
+        let (before, place) = (rights.since(), 31);
+        rights.remember(before, place);
+        assert!(rights.allows(place) && !rights.allows(0));
+        rights.forget();
+        assert!(!rights.allows(place));
+        rights.remember(before, place);
+        assert!(!rights.allows(place));
+        rights.remember(rights.since(), 0);
+        assert!(rights.allows(0) && !rights.allows(place));
+    }
+}

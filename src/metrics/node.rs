@@ -1,0 +1,93 @@
+//! What is known of the invalidation streams of one node.
+
+use parking_lot::Mutex;
+
+use super::family::{Row, RowType};
+use super::text::Text;
+
+/// The rows of a node; each has the label `upstream`.
+pub const NODE_ROWS: &[Row] = &[STALENESS, CONNECTED, SINCE, INCARNATIONS, RECONNECTS];
+
+const STALENESS: Row = Row {
+    name: "nearhit_staleness_bound_seconds",
+    kind: RowType::Gauge,
+    help: "How long ago an answer from memory that is given now can have been outdated, at most: the time since the newest \
+           request was sent that the server has answered on the invalidation stream, for every change before that has been \
+           invalidated. The largest of all users' streams over which answers are given; 0 while none are.",
+};
+const CONNECTED: Row = Row {
+    name: "nearhit_tracking_connected",
+    kind: RowType::Gauge,
+    help: "1 while the invalidation stream is connected.",
+};
+const SINCE: Row = Row {
+    name: "nearhit_tracking_since_timestamp_seconds",
+    kind: RowType::Gauge,
+    help: "Since when all invalidation streams that are connected now have been, in seconds since 1970; 0 while none is.",
+};
+const INCARNATIONS: Row = Row {
+    name: "nearhit_tracking_incarnations_total",
+    kind: RowType::Counter,
+    help: "Times an invalidation stream was set up. What was cached over an earlier one of the same user is dead.",
+};
+const RECONNECTS: Row = Row {
+    name: "nearhit_tracking_reconnects_total",
+    kind: RowType::Counter,
+    help: "Times an invalidation stream was set up again.",
+};
+
+/// What is known of a node now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NodeFigures {
+    /// Seconds that an answer from memory can be late, at most; 0 while none are given.
+    pub staleness_bound: f64,
+    /// The invalidation stream is connected.
+    pub connected: bool,
+    /// Since when all streams have been, in seconds since 1970; 0 while none is.
+    pub since: f64,
+    /// Times a stream was set up.
+    pub incarnations: u64,
+    /// Of these: not for the first time.
+    pub reconnects: u64,
+}
+
+/// The rows of one node.
+#[derive(Debug)]
+pub struct NodeMetrics {
+    upstream: Box<str>,
+    /// Guards plain numbers; taken when they are sampled and when they are rendered.
+    figures: Mutex<NodeFigures>,
+}
+
+impl NodeMetrics {
+    /// Rows of the node at `upstream`.
+    pub(super) fn new(upstream: &str) -> Self {
+        Self {
+            upstream: upstream.into(),
+            figures: Mutex::default(),
+        }
+    }
+
+    /// Sets what is known now.
+    pub fn set(&self, figures: NodeFigures) {
+        *self.figures.lock() = figures;
+    }
+
+    /// What was known last.
+    pub fn get(&self) -> NodeFigures {
+        *self.figures.lock()
+    }
+
+    pub(super) fn write(&self, text: &mut Text) {
+        let figures = self.get();
+        let mut row = |row: &Row, value: f64| {
+            text.family(row);
+            text.sample(row.name, "", &[("upstream", &self.upstream)], value);
+        };
+        row(&STALENESS, figures.staleness_bound);
+        row(&CONNECTED, f64::from(u8::from(figures.connected)));
+        row(&SINCE, figures.since);
+        row(&INCARNATIONS, figures.incarnations as f64);
+        row(&RECONNECTS, figures.reconnects as f64);
+    }
+}

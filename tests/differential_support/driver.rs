@@ -1,0 +1,309 @@
+//! Runs sequences: each step on the server first, whose word is law, then through nearhit, which must say the same.
+
+use super::Profile;
+use super::side::{Side, until};
+use super::steps::{Send, Step};
+use super::wanted::{self, Alike};
+use crate::session_support::{CACHE_ALL, Dice, hits, wait_for_cache};
+use crate::support::resp::{decode, encode};
+use crate::support::{Nearhit, RedisServer, Reply, Resp, SOON};
+use ::nearhit::time::now;
+use std::time::Duration;
+
+/// The database of the canary. No sequence goes there.
+const CAGE: &str = "15";
+const CANARY: &str = "canary";
+
+/// What both servers know from the start.
+const USERS: &[&str] = &[
+    "ACL SETUSER alice on >wonderland ~s* ~l* ~z* &c* +@all -@dangerous",
+    "ACL SETUSER bob on >builder ~* &* +@read +@connection +@transaction +@pubsub",
+    "ACL SETUSER off off >wonderland ~* &* +@all",
+];
+
+/// Why a sequence failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The step, by its place.
+    pub step: usize,
+    pub reason: String,
+}
+
+impl Failure {
+    /// Whether it is about something awaited that did not come about.
+    pub fn is_vain(&self) -> bool {
+        self.reason.starts_with("waited")
+    }
+}
+
+/// A piece of both transcripts that was compared.
+pub struct Heard {
+    pub step: usize,
+    pub connection: usize,
+    pub direct: Vec<u8>,
+    pub proxied: Vec<u8>,
+}
+
+/// Two servers with nearhit in front of one.
+pub struct Driver {
+    direct: Side,
+    proxied: Side,
+    canary: Canary,
+    /// Everything the last run compared.
+    pub heard: Vec<Heard>,
+    /// How long nearhit may take.
+    pub patience: Duration,
+    pub nearhit: Nearhit,
+    _servers: [RedisServer; 2],
+}
+
+/// A cached key, by which one sees that every message of the server so far has been heeded.
+struct Canary {
+    client: Option<Resp>,
+    sung: u64,
+}
+
+impl Driver {
+    pub fn start(profile: &Profile) -> Self {
+        let servers = [(), ()].map(|()| {
+            let builder = RedisServer::builder();
+            let server = builder.arg("--hz", "500").arg("--enable-debug-command", "yes").start();
+            server.client().lines_ok(USERS);
+            if let Some(password) = profile.password {
+                server.client().line(&format!("CONFIG SET requirepass {password}"));
+            }
+            server
+        });
+        let url = format!("redis://{}{}", profile.login, servers[1].addr());
+        let nearhit = Nearhit::serve_with(&url, &[CACHE_ALL, profile.nearhit].concat());
+        if profile.cached {
+            wait_for_cache(&nearhit);
+        }
+        let client = profile.cached.then(|| {
+            let mut client = nearhit.connect();
+            client.lines_ok(&[&format!("SELECT {CAGE}")]);
+            client
+        });
+        // After everything that counts: what nearhit holds at the server is none of the test's.
+        let proxied = Side::new(&servers[1], nearhit.addr(), profile.password);
+        Self {
+            direct: Side::new(&servers[0], servers[0].addr(), profile.password),
+            proxied,
+            canary: Canary { client, sung: 0 },
+            heard: Vec::new(),
+            patience: SOON,
+            nearhit,
+            _servers: servers,
+        }
+    }
+
+    /// Reads that were answered from memory so far.
+    pub fn hits(&self) -> f64 {
+        hits(&self.nearhit)
+    }
+
+    /// Runs a sequence from a clean start to a clean end.
+    pub fn run(&mut self, steps: &[Step]) -> Result<(), Failure> {
+        self.start_over().map_err(|reason| Failure { step: 0, reason })?;
+        for (step, what) in steps.iter().enumerate() {
+            self.step(step, what).map_err(|reason| Failure { step, reason })?;
+        }
+        self.end(steps.len()).map_err(|reason| Failure {
+            step: steps.len(),
+            reason,
+        })
+    }
+
+    fn start_over(&mut self) -> Result<(), String> {
+        self.heard.clear();
+        self.direct.clear();
+        self.proxied.clear();
+        self.direct.count_anew()?;
+        until("nearhit to let go of what its clients had", || {
+            self.proxied.waiting() == [0; 4]
+        })?;
+        let clean = [
+            "SELECT 0",
+            "FLUSHALL",
+            "SCRIPT FLUSH",
+            "FUNCTION FLUSH",
+            "ACL DELUSER tmp",
+        ];
+        let clean: Vec<Vec<_>> = clean.iter().map(|line| line.split(' ').collect()).collect();
+        self.foreign(&clean)
+    }
+
+    fn step(&mut self, step: usize, what: &Step) -> Result<(), String> {
+        match what {
+            Step::Send(send) => self.send(step, send),
+            Step::Leave { connection } => {
+                self.direct.talks[*connection] = None;
+                self.proxied.talks[*connection] = None;
+                self.direct.left()?;
+                self.follow(step, *connection, Alike::Exact)
+            }
+            Step::Foreign { requests } => {
+                self.foreign(requests)?;
+                // Who waited for it hears it.
+                self.direct.handled(None, false)?;
+                self.follow(step, 0, Alike::Exact)
+            }
+        }
+    }
+
+    fn send(&mut self, step: usize, send: &Send) -> Result<(), String> {
+        self.direct.talk(send.connection);
+        self.proxied.talk(send.connection);
+        let bytes = self.direct.bytes(&send.requests);
+        for piece in pieces(&bytes, send) {
+            self.direct.write(send.connection, piece);
+        }
+        self.direct.handled(Some(send.connection), send.timed)?;
+        let bytes = self.proxied.bytes(&send.requests);
+        for piece in pieces(&bytes, send) {
+            self.proxied.write(send.connection, piece);
+        }
+        self.follow(step, send.connection, send.alike)?;
+        if send.hidden {
+            self.heed()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until nearhit's side has said as much as the server, and compares.
+    fn follow(&mut self, step: usize, connection: usize, alike: Alike) -> Result<(), String> {
+        let waiting = self.direct.waiting();
+        let (direct, proxied) = (&mut self.direct, &mut self.proxied);
+        let (mut idle, mut complete) = (false, false);
+        let deadline = now().after(self.patience);
+        while !complete && now() < deadline {
+            proxied.listen();
+            idle = direct.talks.iter().zip(&proxied.talks).all(|pair| match pair {
+                (Some(direct), Some(proxied)) => proxied.has_said_as_much_as(direct),
+                _ => true,
+            });
+            complete = idle && proxied.waiting() == waiting;
+        }
+        proxied.read();
+        let mut different = None;
+        for (at, pair) in self.direct.talks.iter_mut().zip(&mut self.proxied.talks).enumerate() {
+            let (Some(direct), Some(proxied)) = pair else { continue };
+            let alike = if at == connection { alike } else { Alike::Exact };
+            let same = wanted::same(direct.fresh(), proxied.fresh(), alike);
+            if !same || direct.closed != proxied.closed {
+                different.get_or_insert(at);
+            }
+            let [close, closed] = [&*direct, &*proxied].map(|talk| if talk.closed { "<closed>" } else { "" });
+            self.heard.push(Heard {
+                step,
+                connection: at,
+                direct: [direct.fresh(), close.as_bytes()].concat(),
+                proxied: [proxied.fresh(), closed.as_bytes()].concat(),
+            });
+            direct.compared = direct.heard.len();
+            proxied.compared = proxied.heard.len();
+        }
+        match different {
+            Some(at) => Err(format!("connection {at} heard something else")),
+            None if complete => Ok(()),
+            None if idle => Err(format!(
+                "[blocked clients, channels, patterns, shard channels] are {:?} at the server behind nearhit, not {waiting:?}",
+                self.proxied.waiting()
+            )),
+            None => Err("nearhit did not answer in time".to_owned()),
+        }
+    }
+
+    /// The same words to both servers, past nearhit; afterwards nearhit knows.
+    fn foreign<A: AsRef<[u8]>>(&mut self, requests: &[Vec<A>]) -> Result<(), String> {
+        self.canary.prime()?;
+        for words in requests {
+            let (direct, proxied) = (self.direct.ask(words), self.proxied.ask(words));
+            if !wanted::same(&direct, &proxied, Alike::Exact) {
+                return Err(format!(
+                    "the servers differ: {} and {}",
+                    direct.escape_ascii(),
+                    proxied.escape_ascii()
+                ));
+            }
+        }
+        self.sing()
+    }
+
+    /// Waits until nearhit has heeded every message of its server so far.
+    fn heed(&mut self) -> Result<(), String> {
+        self.canary.prime()?;
+        self.sing()
+    }
+
+    /// Changes the canary, and waits until nearhit knows.
+    fn sing(&mut self) -> Result<(), String> {
+        let Some(client) = &mut self.canary.client else {
+            return Ok(());
+        };
+        self.canary.sung += 1;
+        let song = self.canary.sung.to_string();
+        for side in [&mut self.direct, &mut self.proxied] {
+            for words in [&["SELECT", CAGE][..], &["SET", CANARY, &song], &["SELECT", "0"]] {
+                side.ask(words);
+            }
+        }
+        until("nearhit to hear of a write past it", || {
+            client.line("GET canary") == *song
+        })
+    }
+
+    /// Every connection ends, and both servers hold the same.
+    fn end(&mut self, step: usize) -> Result<(), String> {
+        for at in 0..self.direct.talks.len() {
+            let open = self.direct.talks[at].as_ref().is_some_and(|talk| !talk.closed);
+            if !open || self.direct.is_blocked(at) {
+                continue;
+            }
+            for words in [["RESET"], ["QUIT"]] {
+                self.direct.write(at, &encode(&words));
+            }
+            self.direct.handled(Some(at), false)?;
+            self.proxied.write(at, &encode(&["RESET"]));
+            self.proxied.write(at, &encode(&["QUIT"]));
+            self.follow(step, at, Alike::Exact)?;
+        }
+        let digests = [&mut self.direct, &mut self.proxied].map(|side| decode(&side.ask(&["DEBUG", "DIGEST"])));
+        match digests[0] == digests[1] {
+            true => Ok(()),
+            false => Err("the servers hold different data".to_owned()),
+        }
+    }
+}
+
+impl Canary {
+    /// Waits until the canary is cached, so that only a message of the server can end that.
+    fn prime(&mut self) -> Result<(), String> {
+        let Some(client) = &mut self.client else { return Ok(()) };
+        until("the canary to be cached", || {
+            client.line("GET canary");
+            let report = client.line("PROXY INSPECT canary").items();
+            let cached = report
+                .iter()
+                .position(|item| *item == "cached")
+                .map(|at| &report[at + 1]);
+            matches!(cached, Some(Reply::Int(1) | Reply::Bool(true)))
+        })
+    }
+}
+
+/// The bytes in pieces of random size.
+fn pieces<'b>(mut bytes: &'b [u8], send: &Send) -> Vec<&'b [u8]> {
+    let mut dice = Dice(send.cuts);
+    let mut pieces = Vec::new();
+    while !bytes.is_empty() {
+        let at = match send.piece >= bytes.len() {
+            true => bytes.len(),
+            false => 1 + dice.below(send.piece),
+        };
+        let (piece, rest) = bytes.split_at(at);
+        pieces.push(piece);
+        bytes = rest;
+    }
+    pieces
+}

@@ -1,0 +1,35 @@
+//! Generated sequences of commands, said to a redis-server and, through nearhit, to a second one.
+//!
+//! ```text
+//! seed ─sequence (grammar, gaps)→ steps ─driver→ direct ──→ redis-server                what each connection heard
+//!                                              └ proxied ─→ nearhit ─→ redis-server  ─→ ═ wanted ═→ the same, or a failure
+//! failure ─shrink→ the fewest steps that still fail, with both transcripts side by side
+//! ```
+#![allow(unreachable_pub, reason = "the module is private to its test")]
+
+pub mod driver;
+pub mod gaps;
+pub mod grammar;
+pub mod sequence;
+pub mod shrink;
+pub mod side;
+pub mod steps;
+pub mod wanted;
+
+/// How connections of a sequence begin and what nearhit stands before.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    pub name: &'static str,
+    /// Arguments of nearhit.
+    pub nearhit: &'static [&'static str],
+    /// User and password before the address in nearhit's upstream, as in a URL.
+    pub login: &'static str,
+    /// Whether the near-cache works at all.
+    pub cached: bool,
+    /// Percent of the connections that say HELLO 3 first.
+    pub resp3: usize,
+    /// The most commands that are sent at once.
+    pub depth: usize,
+    /// What the servers want to hear first.
+    pub password: Option<&'static str>,
+}
