@@ -9,6 +9,7 @@
 mod admission;
 mod entry;
 pub mod eviction;
+mod pages;
 mod policy;
 mod shard;
 mod slot;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::eviction::{self, Candidate, Eviction, EvictionKind, Pulse, Slots};
+use super::pages::Pages;
 use super::slot::{Slot, SlotState};
 use super::{Entry, EntryId};
 
@@ -37,7 +38,7 @@ pub type HashName = Arc<dyn Fn(&[u8]) -> u64 + Send + Sync>;
 pub struct Shard<S> {
     hash: HashName,
     table: HashTable<u32>,
-    slots: Vec<Option<Slot<S>>>,
+    slots: Pages<Option<Slot<S>>>,
     free: Vec<u32>,
     order: Box<dyn Eviction>,
     pulse: Arc<Pulse>,
@@ -52,7 +53,7 @@ impl<S: SlotState> Shard<S> {
         Self {
             hash,
             table: HashTable::new(),
-            slots: Vec::new(),
+            slots: Pages::default(),
             free: Vec::new(),
             order,
             pulse,
@@ -118,10 +119,6 @@ impl<S: SlotState> Shard<S> {
             return Some(at);
         }
         let at = u32::try_from(self.slots.len()).ok().filter(|&at| at != u32::MAX)?;
-        if self.slots.len() == self.slots.capacity() {
-            // By a 32nd: doubling would leave a quarter of it unused. The allocator moves large blocks by their pages.
-            self.slots.reserve_exact(self.slots.len() / 32 + 8);
-        }
         self.slots.push(None);
         Some(at)
     }
@@ -258,7 +255,7 @@ impl<S: SlotState> Shard<S> {
 }
 
 /// The slots as a policy sees them.
-struct Places<'a, S>(&'a [Option<Slot<S>>]);
+struct Places<'a, S>(&'a Pages<Option<Slot<S>>>);
 
 impl<S: SlotState> Slots for Places<'_, S> {
     fn places(&self) -> usize {
@@ -271,7 +268,7 @@ impl<S: SlotState> Slots for Places<'_, S> {
     }
 }
 
-fn slot_at<S>(slots: &[Option<Slot<S>>], at: u32) -> Option<&Slot<S>> {
+fn slot_at<S>(slots: &Pages<Option<Slot<S>>>, at: u32) -> Option<&Slot<S>> {
     slots.get(at as usize).and_then(Option::as_ref)
 }
 

@@ -4,8 +4,8 @@ use super::eviction::{Candidate, Heat};
 use super::weight::allocated;
 use super::{Entry, EntryId};
 
-/// What a slot takes of memory beside what it owns: room in the shard's array (which grows by a 32nd), its share of the
-/// table (five bytes, at a load of 0.44 to 0.88) and of the default policy's sketch (a word for two to four).
+/// What a slot takes of memory beside what it owns: its share of its page, of the table (five bytes, at a load of 0.44 to
+/// 0.88) and of the default policy's sketch (a word for two to four).
 const SHARES: u64 = 1 + 8 + 6;
 
 /// What `coherence/` keeps per key name.
