@@ -212,8 +212,9 @@ impl<W> NearCache<W> {
     fn with_hasher(limits: Limits, policies: Policies, hasher: foldhash::fast::SeedableRandomState) -> Self {
         // Loom follows every lock.
         let shards = if cfg!(feature = "loom") { 1 } else { 64 };
-        // 8 bytes a cell: at most 3 % of a small cache, at most 512 KiB of a large one.
-        let cells = usize::try_from((limits.max_bytes / 256).clamp(64, 65_536)).unwrap_or(64);
+        // 8 bytes a cell: 3 % of the cache, and at most 4 MiB. With fewer cells than keys fit into the cache, those that are
+        // read now and then would be forgotten before their second read.
+        let cells = usize::try_from((limits.max_bytes / 256).clamp(64, 524_288)).unwrap_or(64);
         let seed = hasher.clone();
         let hash: HashName = Arc::new(move |name| hash_name(&seed, name));
         Self {

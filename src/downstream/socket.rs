@@ -5,8 +5,10 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::upstream::UnixSocket;
 
 /// A client's socket.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ pub enum Socket {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix socket.
-    Unix(UnixStream),
+    Unix(UnixSocket),
     /// The other end is in this process (`Proxy::connect`).
     Duplex(DuplexStream),
 }
@@ -26,6 +28,17 @@ impl Socket {
             Self::Tcp(stream) => stream.as_raw_fd(),
             Self::Unix(stream) => stream.as_raw_fd(),
             Self::Duplex(_) => -1,
+        }
+    }
+
+    /// Reads into the unused capacity of `buf`, and says how much; 0 is the end.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>, buf: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Unix(socket) => socket.poll_recv(cx, buf),
+            other => std::pin::pin!(other.read_buf(buf)).poll(cx),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 
 use super::context::{Context, Peer};
 use super::request::{Flow, Turn};
@@ -168,7 +168,7 @@ fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), 
     let mut scratch = session.context.scratch.borrow_mut();
     scratch.clear();
     scratch.reserve(READ);
-    let count = match std::pin::pin!(io.socket.read_buf(&mut *scratch)).poll(task) {
+    let count = match io.socket.poll_recv(task, &mut scratch) {
         Poll::Pending => return Poll::Pending,
         Poll::Ready(Err(_)) => return Poll::Ready(Err(Disconnect::Io)),
         Poll::Ready(Ok(0)) => {

@@ -13,7 +13,7 @@ use crate::downstream::{self, Context, Courier, Order, Peer, Shared, Socket, Tic
 use crate::error::{Error, Kind, Result, Side};
 use crate::time;
 use crate::tracking::Outbox;
-use crate::upstream::{Gauges, Pool, PoolSettings};
+use crate::upstream::{Gauges, Pool, PoolSettings, UnixSocket};
 
 /// How often a worker looks after late replies and shows that it is alive.
 const TICK: Duration = Duration::from_millis(100);
@@ -41,7 +41,7 @@ impl Incoming {
     fn register(self) -> std::io::Result<Socket> {
         Ok(match self {
             Self::Tcp(stream) => Socket::Tcp(tokio::net::TcpStream::from_std(stream)?),
-            Self::Unix(stream) => Socket::Unix(tokio::net::UnixStream::from_std(stream)?),
+            Self::Unix(stream) => Socket::Unix(UnixSocket::new(stream)?),
             Self::Duplex(stream) => Socket::Duplex(stream),
         })
     }

@@ -2,8 +2,6 @@
 
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncReadExt;
-
 use super::connection::Inner;
 use super::loss::Loss;
 use super::socket::Socket;
@@ -149,7 +147,7 @@ impl Io {
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Loss>> {
         let fresh = self.input.len();
         self.input.reserve(READ);
-        let read = std::pin::pin!(self.socket.read_buf(&mut self.input)).poll(cx);
+        let read = self.socket.poll_recv(cx, &mut self.input);
         match read {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Err(Loss::Io(error.to_string()))),

@@ -14,6 +14,7 @@ mod inbound;
 mod loss;
 mod pool;
 mod socket;
+mod unix;
 mod waiter;
 
 pub use connection::Connection;
@@ -24,4 +25,5 @@ pub use loss::Loss;
 pub(crate) use pool::jittered_pause;
 pub use pool::{Gauges, Pool, PoolSettings};
 pub use socket::Socket;
+pub use unix::UnixSocket;
 pub use waiter::{Outlet, Room, Taken, Waiter, Watcher};

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
+use super::UnixSocket;
 use crate::config::Address;
 
 /// A connected socket.
@@ -16,7 +17,7 @@ pub enum Socket {
     /// TCP, without Nagle's delay.
     Tcp(TcpStream),
     /// A Unix socket.
-    Unix(UnixStream),
+    Unix(UnixSocket),
 }
 
 impl Socket {
@@ -37,7 +38,7 @@ impl Socket {
                 socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
                 Ok(Self::Tcp(stream))
             }
-            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Address::Unix(path) => Ok(Self::Unix(UnixSocket::connect(path).await?)),
         }
     }
 
@@ -46,6 +47,17 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
             Self::Unix(_) => None,
+        }
+    }
+
+    /// Reads into the unused capacity of `buf`, and says how much; 0 is the end.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>, buf: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Unix(socket) => socket.poll_recv(cx, buf),
+            other => std::pin::pin!(other.read_buf(buf)).poll(cx),
         }
     }
 }
