@@ -66,6 +66,7 @@ pub mod metrics;
 pub mod mutants;
 pub mod proxy;
 pub mod resp;
+mod sync;
 pub mod time;
 pub mod tracking;
 pub mod upstream;

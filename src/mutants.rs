@@ -58,6 +58,8 @@ mutants! {
     NoMustSee "no_must_see" "a command with unknown effects does not bar older entries",
     NoPipelineRule "no_pipeline_rule" "a read is answered from the cache while the session's own commands are on their way",
     KeylessOvertaken "keyless_overtaken" "a read is answered from the cache while one that names no keys is on its way",
+    CopyKept "copy_kept" "a worker's copy of an entry is served after the entry was dropped",
+    CopyUnseen "copy_unseen" "a worker's copy is served although something newer was seen of its key",
     NoHold "no_hold" "a command leaves while a read of its key is being fetched",
     NoHoldWrite "no_hold_write" "a write leaves while a read of its key is being fetched",
     Interleave "interleave" "a command stands between CLIENT CACHING YES and the read",

@@ -217,6 +217,17 @@ impl Entry {
         self.hit.store(false, Ordering::Relaxed);
     }
 
+    /// The same entry once more, if its name, arguments and reply are one text of at most `longest` bytes.
+    pub fn duplicate(&self, longest: usize) -> Option<Self> {
+        let Text::Together(text) = &self.text else { return None };
+        (text.len() <= longest).then(|| Self {
+            text: Text::Together(text.clone()),
+            heat: self.heat.copied(),
+            hit: AtomicBool::new(self.was_hit()),
+            ..*self
+        })
+    }
+
     /// Whether this is the entry of `id`.
     pub fn is(&self, id: &EntryId<'_>) -> bool {
         // Most commands have no argument behind the key, and an empty comparison is not free.

@@ -13,6 +13,7 @@ mod pages;
 mod policy;
 mod shard;
 mod slot;
+mod versions;
 mod weight;
 
 pub use admission::RecentKeys;
@@ -20,3 +21,4 @@ pub use entry::{COPY_LIMIT, Entry, EntryId, Stamp};
 pub use policy::{Policies, Terms};
 pub use shard::{HashName, Shard, SlotId};
 pub use slot::{Slot, SlotState};
+pub use versions::Versions;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::eviction::{self, Candidate, Eviction, EvictionKind, Pulse, Slots};
+use super::eviction::{self, Candidate, Eviction, EvictionKind, Mark, Pulse, Slots};
 use super::pages::Pages;
 use super::slot::{Slot, SlotState};
+use super::versions::Versions;
 use super::{Entry, EntryId};
+use crate::mutants::{Mutant, mutated};
 
 /// A slot's place in its shard. It stays valid until the slot is dropped, which needs the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,13 +44,20 @@ pub struct Shard<S> {
     free: Vec<u32>,
     order: Box<dyn Eviction>,
     pulse: Arc<Pulse>,
+    /// Raised for a name whose entries change: there may be copies of them.
+    versions: Arc<Versions>,
     bytes: u64,
     entries: usize,
 }
 
 impl<S: SlotState> Shard<S> {
-    /// An empty shard for names that are hashed by `hash`.
+    /// An empty shard for names that are hashed by `hash`, of whose entries nobody makes copies.
     pub fn new(eviction: EvictionKind, hash: HashName) -> Self {
+        Self::with_versions(eviction, hash, Arc::new(Versions::new(1)))
+    }
+
+    /// An empty shard for names that are hashed by `hash`; whoever copies entries asks `versions`.
+    pub fn with_versions(eviction: EvictionKind, hash: HashName, versions: Arc<Versions>) -> Self {
         let (order, pulse) = eviction::build(eviction);
         Self {
             hash,
@@ -57,6 +66,7 @@ impl<S: SlotState> Shard<S> {
             free: Vec::new(),
             order,
             pulse,
+            versions,
             bytes: 0,
             entries: 0,
         }
@@ -155,10 +165,20 @@ impl<S: SlotState> Shard<S> {
             .map(|&at| SlotId(at))
     }
 
-    /// Notes that an entry of the slot was served.
-    pub fn touch(&self, id: SlotId) {
-        if let Some(heat) = self.slot(id).and_then(Slot::heat) {
-            self.pulse.touch(heat);
+    /// What those who serve copies tell eviction by.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// Notes that an entry of the slot was served; until the mark changes, further hits need not be noted.
+    pub fn touch(&self, id: SlotId) -> Option<Mark> {
+        self.pulse.touch(self.slot(id).and_then(Slot::heat)?)
+    }
+
+    /// Copies of the slot's entries are not served any more: what was copied with them has changed.
+    pub fn outdate(&self, id: SlotId) {
+        if let Some(slot) = self.slot(id) {
+            self.versions.raise(self.hash_of(slot));
         }
     }
 
@@ -174,6 +194,9 @@ impl<S: SlotState> Shard<S> {
         if first {
             self.order.inserted(id, (self.hash)(slot.name()), heat);
         } else {
+            if replaced.is_some() {
+                self.versions.raise((self.hash)(slot.name()));
+            }
             // Somebody just asked for it.
             self.order.renewed(heat);
         }
@@ -196,8 +219,14 @@ impl<S: SlotState> Shard<S> {
         };
         let taken = self.change(id, take).unwrap_or_default();
         self.entries -= taken.len();
-        if let Some(slot) = slot_at(&self.slots, id.0).filter(|slot| slot.entries().is_empty()) {
-            self.order.removed(id, (self.hash)(slot.name()), &heat);
+        if let Some(slot) = slot_at(&self.slots, id.0).filter(|_| !taken.is_empty()) {
+            let hash = (self.hash)(slot.name());
+            if !mutated(Mutant::CopyKept) {
+                self.versions.raise(hash);
+            }
+            if slot.entries().is_empty() {
+                self.order.removed(id, hash, &heat);
+            }
         }
         taken
     }

@@ -62,7 +62,12 @@ impl<W> NearCache<W> {
         let mut shard = self.lock(hash);
         let mut waiting = false;
         for id in slots_of(&shard, hash) {
-            waiting |= shard.slot(id).is_some_and(|slot| !slot.entries().is_empty());
+            if shard.slot(id).is_some_and(|slot| !slot.entries().is_empty()) {
+                waiting = true;
+                if !mutated(Mutant::CopyUnseen) {
+                    shard.outdate(id);
+                }
+            }
             shard.with_state(id, |state| {
                 let record = state.begin();
                 record.seen_at = record.seen_at.max(now);

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::copies::Copies;
 use super::flight::{Flight, Lease, Query, Record, State, serial};
 use super::near_cache::{NearCache, Tally};
 use super::stream::{Origin, Stream};
@@ -105,12 +106,13 @@ impl<W> NearCache<W> {
         }
     }
 
-    /// Answers `query` from memory, or says who will answer it.
+    /// Answers `query` from memory, or says who will answer it. `copies` are the calling worker's.
     ///
     /// `must_see` is what the session has seen ([`super::Causality::must_see`]). A hit is appended to `out` in `version`.
     /// The second value tells whether a PING on the tracked connection could make the entry servable.
     pub fn lookup(
         &self,
+        copies: &mut Copies,
         query: &Query<'_>,
         sight: &Sight,
         must_see: Instant,
@@ -118,7 +120,10 @@ impl<W> NearCache<W> {
         version: Version,
         out: &mut Vec<u8>,
     ) -> (Lookup, bool) {
-        self.look(query, sight, must_see, Some(waiter), version, out)
+        if let Some(hit) = self.look_at_copies(copies, query, sight, must_see, version, out) {
+            return (hit, false);
+        }
+        self.look(Some(copies), query, sight, must_see, Some(waiter), version, out)
     }
 
     /// Does what [`NearCache::lookup`] does, for somebody whom the server answers all the same: nobody waits.
@@ -130,11 +135,29 @@ impl<W> NearCache<W> {
         version: Version,
         out: &mut Vec<u8>,
     ) -> (Lookup, bool) {
-        self.look(query, sight, must_see, None, version, out)
+        self.look(None, query, sight, must_see, None, version, out)
+    }
+
+    /// The first look: no lock, and nothing is written that another thread reads.
+    pub(super) fn look_at_copies(
+        &self,
+        copies: &mut Copies,
+        query: &Query<'_>,
+        sight: &Sight,
+        must_see: Instant,
+        version: Version,
+        out: &mut Vec<u8>,
+    ) -> Option<Lookup> {
+        let copy = copies.find(query)?;
+        let entry = copy.entry()?;
+        let current = copy.version == self.versions.of(query.hash) && copy.mark == self.mark(query.hash);
+        let serves = current && self.judge(entry, copy.seen_at, sight, must_see) == Verdict::Serve;
+        serves.then(|| hit(entry, version, out))
     }
 
     fn look(
         &self,
+        copies: Option<&mut Copies>,
         query: &Query<'_>,
         sight: &Sight,
         must_see: Instant,
@@ -151,14 +174,12 @@ impl<W> NearCache<W> {
             match self.judge_slot(slot, query, sight, must_see) {
                 Some((Verdict::Serve, entry)) => {
                     entry.note_hit();
-                    let hit = Lookup::Hit {
-                        negative: entry.negative,
-                        shared: serve(entry, version, out),
-                        serial: entry.serial,
-                        fetched_at: entry.fetched_at,
-                    };
-                    shard.touch(id);
-                    return (hit, false);
+                    if let (Some(mark), Some(copies)) = (shard.touch(id), copies) {
+                        // Under the lock: nothing that raises the number can come between.
+                        let number = self.versions.of(query.hash);
+                        copies.keep(query, entry, number, slot.state.seen_at(), mark);
+                    }
+                    return (hit(entry, version, out), false);
                 }
                 Some((Verdict::Dead(death), _)) => {
                     let dead = shard.clear_if(id, |entry| entry.is(&query.id));
@@ -383,12 +404,17 @@ enum Join {
     TooOld,
 }
 
-fn serve(entry: &Entry, version: Version, out: &mut Vec<u8>) -> Option<Bytes> {
+fn hit(entry: &Entry, version: Version, out: &mut Vec<u8>) -> Lookup {
     let shared = entry.shared(version);
     if shared.is_none() {
         out.extend_from_slice(entry.reply(version));
     }
-    shared
+    Lookup::Hit {
+        negative: entry.negative,
+        shared,
+        serial: entry.serial,
+        fetched_at: entry.fetched_at,
+    }
 }
 
 fn lead<W>(

@@ -11,6 +11,7 @@
 //! inserted and killed in stream order by that connection's one reader; a name is killed before a write to it is
 //! forwarded and again before the write is acknowledged; a lease bounds staleness by the send time of answered requests.
 
+mod copies;
 mod effects;
 mod fence;
 mod fields;
@@ -28,12 +29,12 @@ mod session;
 mod settle;
 mod stream;
 mod subscriber;
-mod sync;
 #[cfg(test)]
 mod tests;
 mod touch;
 mod tracked;
 
+pub use copies::Copies;
 pub use fence::Fence;
 pub use fields::Ttls;
 pub use flight::{Lease, Query};

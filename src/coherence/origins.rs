@@ -7,8 +7,8 @@ use super::inspect::Flushed;
 use super::lookup::Sight;
 use super::near_cache::{NearCache, Tally};
 use super::stream::Origin;
-use super::sync::Mutex;
 use crate::metrics::FenceReason;
+use crate::sync::Mutex;
 use crate::time::Instant;
 
 /// Origins at once: a tracked connection each. Chosen, not measured.

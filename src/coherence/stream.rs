@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::near_cache::Tally;
 use super::reach::{Canary, Reach};
-use super::sync::{AtomicU8, AtomicU64, Shared};
 use crate::cache::Stamp;
 use crate::mutants::{Mutant, mutated};
+use crate::sync::{AtomicU8, AtomicU64, Shared};
 use crate::time::Instant;
 
 /// One incarnation of a tracked connection. A new connection gets a new `Stream`, so an old reader can never renew the

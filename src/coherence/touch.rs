@@ -54,7 +54,12 @@ impl<W> NearCache<W> {
             let places = self.lock_at(index).places();
             let begin = usize::try_from(now.as_nanos()).unwrap_or_default() % places.max(1);
             for places in [begin..places, 0..begin] {
-                self.for_each_slot_in(index, places, |shard, id| gathering.visit(shard.slot(id)));
+                self.for_each_slot_in(index, places, |shard, id| {
+                    if gathering.visit(shard.slot(id)) {
+                        // Hits on copies would not set the flag again.
+                        shard.outdate(id);
+                    }
+                });
             }
         }
         Tally::add(&self.tally.touches_skipped, gathering.skipped);
@@ -75,9 +80,10 @@ struct Gathering {
 }
 
 impl Gathering {
-    fn visit<S>(&mut self, slot: Option<&Slot<S>>) {
+    /// True: a flag was taken.
+    fn visit<S>(&mut self, slot: Option<&Slot<S>>) -> bool {
         let Some(slot) = slot.filter(|slot| slot.name().len() <= LONGEST) else {
-            return;
+            return false;
         };
         let mut told = None;
         for entry in slot.entries().iter().filter(|entry| entry.was_hit()) {
@@ -96,6 +102,7 @@ impl Gathering {
                 self.tell(entry, slot.name());
             }
         }
+        told.is_some()
     }
 
     fn is_live(&self, entry: &Entry) -> bool {

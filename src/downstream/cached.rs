@@ -26,7 +26,11 @@ impl Turn<'_> {
             let (shared, told) = (&turn.context.shared, turn.core.attributes.get());
             turn.core.pipeline.ready(turn.muted, |out| {
                 let start = out.len();
-                let looked = shared.cache.lookup(&query, sight, must_see, ticket, version, out);
+                let mut copies = turn.context.copies.borrow_mut();
+                let looked = shared
+                    .cache
+                    .lookup(&mut copies, &query, sight, must_see, ticket, version, out);
+                drop(copies);
                 if told {
                     attribute::before_hit(out, start, &looked.0, sight, &shared.settings.upstream);
                 }

@@ -20,7 +20,7 @@ use super::live::Live;
 use super::pubsub::Hub;
 use super::session::Session;
 use super::shadow::Suspects;
-use crate::coherence::{Causality, Delivery, NearCache};
+use crate::coherence::{Causality, Copies, Delivery, NearCache};
 use crate::command::CommandTable;
 use crate::config::{CacheMode, Limits, MonitorMode, PresentAs, PubSub};
 use crate::metrics::{Metrics, WorkerRecorder};
@@ -204,6 +204,8 @@ pub struct Context {
     pub(super) generations: Cell<u32>,
     /// What is read goes here first: an idle session holds no buffer.
     pub(super) scratch: RefCell<Vec<u8>>,
+    /// Copies of the hottest entries.
+    pub(super) copies: RefCell<Copies>,
     /// Bytes of the largest reply over shared connections lately.
     pub(super) largest: Cell<usize>,
     /// Lost commands that may still run.
@@ -234,6 +236,7 @@ impl Context {
             door: Door::default(),
             generations: Cell::new(0),
             scratch: RefCell::default(),
+            copies: RefCell::default(),
             largest: Cell::new(0),
             fences: Fences::default(),
             large: LargeReplies::default(),

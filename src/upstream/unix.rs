@@ -179,9 +179,6 @@ mod tests {
         let (mut one, other) = pair();
         drop(other);
         assert_eq!(one.read(&mut [0; 8]).await.unwrap(), 0);
-        assert_eq!(
-            one.write(b"x").await.unwrap_err().kind(),
-            io::ErrorKind::BrokenPipe
-        );
+        assert_eq!(one.write(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -14,7 +14,7 @@ use dashmap::DashMap;
 
 use super::{Console, Facts};
 use crate::cache::{EntryId, Policies};
-use crate::coherence::{Causality, Deliver, Delivery, Fill, Limits, Lookup, NearCache, Origin, Query, Tracked};
+use crate::coherence::{Causality, Copies, Deliver, Delivery, Fill, Limits, Lookup, NearCache, Origin, Query, Tracked};
 use crate::command::CommandTable;
 use crate::config::{Config, MonitorMode, Policy, PresentAs};
 use crate::downstream::{
@@ -228,7 +228,15 @@ impl Bench {
         };
         let look = |_| {
             let sight = cache.sight(&self.origin(), time::now());
-            match cache.lookup(&query, &sight, Instant::ZERO, TICKET, Version::V3, &mut Vec::new()) {
+            match cache.lookup(
+                &mut Copies::default(),
+                &query,
+                &sight,
+                Instant::ZERO,
+                TICKET,
+                Version::V3,
+                &mut Vec::new(),
+            ) {
                 (Lookup::Lead(lease), _) => Some(lease),
                 _ => None,
             }

@@ -50,6 +50,10 @@ impl Heat {
     }
 }
 
+/// A moment in a policy's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark(u32);
+
 /// A policy's clock, and how it counts. Its time is what was stored in the shard: while nothing has to leave,
 /// nothing grows old, and readers have nothing to write.
 #[derive(Debug)]
@@ -74,19 +78,31 @@ impl Pulse {
         self.tick.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An entry of the slot was served. A slot that is hot already is not written.
-    pub fn touch(&self, heat: &Heat) {
+    /// An entry of the slot was served. A slot that is hot already is not written: until the mark changes, the policy
+    /// need not be told of further hits.
+    pub fn touch(&self, heat: &Heat) -> Option<Mark> {
         let held = heat.0.load(Ordering::Relaxed);
         let (count, tick) = (heat.count(), self.tick());
         let next = match self.kind {
-            EvictionKind::Fifo => return,
+            EvictionKind::Fifo => held,
             EvictionKind::Worth => Heat::pack((count + 1).min(MOST_HITS), tick),
             EvictionKind::S3Fifo => held & !0xff | u32::from((count + 1).min(MOST_HITS_S3)),
             EvictionKind::Lru => Heat::pack(0, tick),
             EvictionKind::Lfu => Heat::pack(log_count(decayed(count, heat.idle(tick))), tick),
         };
-        if next != held {
-            heat.0.store(next, Ordering::Relaxed);
+        if next == held && self.kind != EvictionKind::Lfu {
+            return Some(self.mark());
+        }
+        heat.0.store(next, Ordering::Relaxed);
+        None
+    }
+
+    /// The moment in the policy's time, as far as hits are concerned.
+    pub fn mark(&self) -> Mark {
+        match self.kind {
+            EvictionKind::Worth | EvictionKind::Lru => Mark(self.tick()),
+            // Logarithmic counters never have enough, and the others never want more.
+            EvictionKind::Lfu | EvictionKind::Fifo | EvictionKind::S3Fifo => Mark(0),
         }
     }
 
@@ -139,7 +155,9 @@ mod tests {
         for &kind in EvictionKind::ALL {
             let (pulse, heat) = (Pulse::new(kind), Heat::default());
             pulse.begin(&heat, 0);
-            (0..100_000).for_each(|_| pulse.touch(&heat));
+            for _ in 0..100_000 {
+                pulse.touch(&heat);
+            }
             let hot = heat.0.load(Ordering::Relaxed);
             let mut written = 0;
             for _ in 0..1000 {

@@ -9,7 +9,7 @@ mod sketch;
 use std::sync::Arc;
 
 pub use crate::config::EvictionKind;
-pub use heat::{Heat, Pulse};
+pub use heat::{Heat, Mark, Pulse};
 
 use super::SlotId;
 use s3fifo::S3Fifo;

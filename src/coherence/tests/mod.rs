@@ -1,6 +1,7 @@
 //! The rules of coherence as sentences. One bench: a near-cache, its tracked connection, a server made of bytes, and a
 //! clock that stands still until a test moves it.
 
+mod copies;
 mod fields;
 mod fills;
 mod kills;
@@ -20,7 +21,8 @@ mod touch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Deliver, Delivery, Fence, Fill, Lease, Limits, Lookup, NearCache, Origin, Query, Sight, Tracked};
+use super::{Copies, Deliver, Delivery, Fence, Fill, Lease, Limits, Lookup, NearCache, Origin, Query, Sight, Tracked};
+use crate::cache::eviction::EvictionKind;
 use crate::cache::{EntryId, Policies};
 use crate::metrics::Bypass;
 use crate::resp::{Shape, Version};
@@ -96,6 +98,7 @@ impl Deliver<u32> for Given {
 
 struct Bench {
     cache: Arc<NearCache<u32>>,
+    copies: Copies,
     origin: Arc<Origin>,
     tracked: Tracked<u32>,
     now: Instant,
@@ -109,10 +112,11 @@ struct Bench {
     waiters: u32,
 }
 
-/// Limits that store from the first read on.
+/// Limits that store from the first read on, and an eviction that need not be told of hits: each makes a copy.
 fn eager() -> Limits {
     Limits {
         admit_always: true,
+        eviction: EvictionKind::Fifo,
         ..Limits::default()
     }
 }
@@ -149,6 +153,7 @@ impl Bench {
         Self {
             tracked: Tracked::new(Arc::clone(&cache), stream, 0, renews),
             cache,
+            copies: Copies::default(),
             origin,
             now: Instant::from_nanos(1_000_000_000_000),
             must_see: Instant::ZERO,
@@ -202,9 +207,15 @@ impl Bench {
     fn look(&mut self, read: Read, sight: &Sight) -> (Seen, Option<Lease>) {
         self.waiters += 1;
         let (query, waiter, mut out) = (self.query(&read), self.waiters, Vec::new());
-        let (found, ping_helps) = self
-            .cache
-            .lookup(&query, sight, self.must_see, waiter, read.version, &mut out);
+        let (found, ping_helps) = self.cache.lookup(
+            &mut self.copies,
+            &query,
+            sight,
+            self.must_see,
+            waiter,
+            read.version,
+            &mut out,
+        );
         self.ping_helps = ping_helps;
         match found {
             Lookup::Hit { shared, .. } => (hit(&text(&shared.map_or(out, |shared| shared.to_vec()))), None),

@@ -3,8 +3,8 @@
 //! `make loom` runs them. Each rule has its opposite beside it: the same steps in the wrong order, in which loom must
 //! find the reader who is served something old. A test that cannot fail shows nothing.
 //!
-//! The order of the steps is what counts: as long as entries are read and killed under the shard's lock, loom finds
-//! nothing either when the proof is stored and loaded with `Relaxed`. Release and Acquire are for readers without it.
+//! As long as entries are read and killed under the shard's lock, the order of the steps is what counts. Copies are read
+//! without it: for them the proof must be stored with Release and loaded with Acquire, and so must the number of a name.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -73,6 +73,27 @@ impl Ground {
         }
     }
 
+    /// What a worker with these copies serves a session that has seen nothing.
+    fn served_with(&self, copies: &mut Copies, sight: &Sight) -> Option<Vec<u8>> {
+        let (mut out, query) = (Vec::new(), self.query());
+        let hit = self
+            .cache
+            .look_at_copies(copies, &query, sight, Instant::ZERO, Version::V3, &mut out);
+        hit.map(|_| out)
+    }
+
+    /// A worker that has copied the entry.
+    fn copies(&self) -> Copies {
+        let (mut copies, sight) = (Copies::default(), self.cache.sight(&self.origin, at(FETCHED)));
+        let (query, mut out) = (self.query(), Vec::new());
+        let look = self
+            .cache
+            .lookup(&mut copies, &query, &sight, Instant::ZERO, 1, Version::V3, &mut out);
+        assert!(matches!(look.0, Lookup::Hit { .. }));
+        assert!(self.served_with(&mut copies, &sight).is_some(), "not copied");
+        copies
+    }
+
     /// What a session that has seen nothing is served at `now`.
     fn served(&self, sight: &Sight) -> Option<Vec<u8>> {
         let mut out = Vec::new();
@@ -123,6 +144,61 @@ fn an_entry_whose_key_was_invalidated_before_the_proof_is_not_served_on_the_proo
         let stream = [INVALIDATE_K, b"+PONG\r\n"].concat();
         tracked.receive(&stream, at(READ), &mut Given::default()).unwrap();
         assert_eq!(reads.join().unwrap(), None, "{SERVED}");
+    });
+}
+
+#[test]
+fn a_copy_of_an_entry_whose_key_was_invalidated_before_the_proof_is_not_served_on_the_proof() {
+    loom::model(|| {
+        let ground = Ground::with_entry();
+        let (reader, mut copies) = (Arc::clone(&ground), ground.copies());
+        let reads = thread::spawn(move || {
+            let sight = reader.cache.sight(&reader.origin, at(READ));
+            reader.served_with(&mut copies, &sight)
+        });
+        let mut tracked = ground.tracked();
+        tracked.ping(at(ASKED), &mut Vec::new());
+        let stream = [INVALIDATE_K, b"+PONG\r\n"].concat();
+        tracked.receive(&stream, at(READ), &mut Given::default()).unwrap();
+        assert_eq!(reads.join().unwrap(), None, "{SERVED}");
+    });
+}
+
+#[test]
+fn a_copy_served_without_asking_after_the_proof_would_be_found() {
+    assert!(fails(|| {
+        let ground = Ground::with_entry();
+        let (reader, mut copies) = (Arc::clone(&ground), ground.copies());
+        let reads = thread::spawn(move || {
+            // The number of the name, as of some time ago.
+            let lenient = reader.cache.sight(&reader.origin, at(FETCHED));
+            let value = reader.served_with(&mut copies, &lenient);
+            let fresh = reader.origin.stream().fresh();
+            value.filter(|_| at(READ).since(fresh) <= reader.cache.limits().max_staleness)
+        });
+        ground.kill();
+        ground.origin.stream().renew(at(ASKED));
+        assert_eq!(reads.join().unwrap(), None, "{SERVED}");
+    }));
+}
+
+#[test]
+fn no_worker_serves_a_copy_after_a_write_was_acknowledged() {
+    loom::model(|| {
+        let ground = Ground::with_entry();
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let reader = (Arc::clone(&ground), ground.copies(), Arc::clone(&acknowledged));
+        let reads = thread::spawn(move || {
+            let (ground, mut copies, acknowledged) = reader;
+            let knows = acknowledged.load(Ordering::Acquire) == 1;
+            let sight = ground.cache.sight(&ground.origin, at(FETCHED));
+            let read = ground.served_with(&mut copies, &sight);
+            assert!(!knows || read.is_none(), "{SERVED}");
+        });
+        write_as(Effect::Write, &ground, &|| {}, &|| {
+            acknowledged.store(1, Ordering::Release)
+        });
+        reads.join().unwrap();
     });
 }
 

@@ -218,7 +218,15 @@ impl World {
         let query = self.query(asked.op, own.db);
         self.waiters += 1;
         let (waiter, mut out) = (self.waiters, Vec::new());
-        let (found, ping_helps) = self.cache.lookup(&query, &sight, must_see, waiter, protocol, &mut out);
+        let (found, ping_helps) = self.cache.lookup(
+            &mut self.copies[asked.client % 2],
+            &query,
+            &sight,
+            must_see,
+            waiter,
+            protocol,
+            &mut out,
+        );
         if ping_helps {
             self.deeds.lapses += 1;
             self.kicked = true;

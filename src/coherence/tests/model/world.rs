@@ -12,6 +12,8 @@ use crate::mutants::{Mutant, mutated};
 
 pub(super) struct World {
     pub(super) cache: Arc<NearCache<u32>>,
+    /// Of two workers.
+    pub(super) copies: [Copies; 2],
     pub(super) origin: Arc<Origin>,
     pub(super) hashes: [u64; NAMES.len()],
     pub(super) redis: Redis,
@@ -52,6 +54,12 @@ impl World {
             max_bytes: if seed % 16 == 5 { 2500 } else { 1 << 20 },
             max_staleness: BOUND,
             admit_always: !seed.is_multiple_of(4),
+            // Half of the runs copy what is served for the first time, the others what is hot.
+            eviction: if seed.is_multiple_of(2) {
+                EvictionKind::Fifo
+            } else {
+                EvictionKind::Worth
+            },
             ..Limits::default()
         };
         let now = Instant::from_nanos(1_000_000_000_000);
@@ -60,6 +68,7 @@ impl World {
             origin: cache.open().unwrap(),
             hashes: NAMES.map(|name| cache.hash(name.as_bytes())),
             cache,
+            copies: Default::default(),
             redis: Redis::new(setup.redirect, now),
             tracked: None,
             subscriber: None,

@@ -3,29 +3,29 @@
 
 #[cfg(not(feature = "loom"))]
 mod real {
-    pub(in crate::coherence) use std::sync::atomic::{AtomicU8, AtomicU64};
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64};
 
-    pub(in crate::coherence) use arc_swap::ArcSwap as Shared;
-    pub(in crate::coherence) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use arc_swap::ArcSwap as Shared;
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
 }
 
 #[cfg(feature = "loom")]
 mod modelled {
     use std::sync::Arc;
 
-    pub(in crate::coherence) use loom::sync::MutexGuard;
-    pub(in crate::coherence) use loom::sync::atomic::{AtomicU8, AtomicU64};
+    pub(crate) use loom::sync::MutexGuard;
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64};
 
     /// Loom's lock with the real one's face.
     #[derive(Debug)]
-    pub(in crate::coherence) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
-        pub(in crate::coherence) fn new(value: T) -> Self {
+        pub(crate) fn new(value: T) -> Self {
             Self(loom::sync::Mutex::new(value))
         }
 
-        pub(in crate::coherence) fn lock(&self) -> MutexGuard<'_, T> {
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             match self.0.lock() {
                 Ok(guard) => guard,
                 Err(poisoned) => poisoned.into_inner(),
@@ -42,28 +42,28 @@ mod modelled {
     /// A lock in the place of `ArcSwap`, whose inside loom cannot see. It is no weaker than what callers rely on: a load
     /// sees what was swapped in before it.
     #[derive(Debug)]
-    pub(in crate::coherence) struct Shared<T>(Mutex<Arc<T>>);
+    pub(crate) struct Shared<T>(Mutex<Arc<T>>);
 
     impl<T> Shared<T> {
-        pub(in crate::coherence) fn from_pointee(value: T) -> Self {
+        pub(crate) fn from_pointee(value: T) -> Self {
             Self(Mutex::new(Arc::new(value)))
         }
 
-        pub(in crate::coherence) fn load(&self) -> Arc<T> {
+        pub(crate) fn load(&self) -> Arc<T> {
             Arc::clone(&self.0.lock())
         }
 
-        pub(in crate::coherence) fn load_full(&self) -> Arc<T> {
+        pub(crate) fn load_full(&self) -> Arc<T> {
             self.load()
         }
 
-        pub(in crate::coherence) fn swap(&self, next: Arc<T>) -> Arc<T> {
+        pub(crate) fn swap(&self, next: Arc<T>) -> Arc<T> {
             std::mem::replace(&mut self.0.lock(), next)
         }
     }
 }
 
 #[cfg(feature = "loom")]
-pub(super) use modelled::*;
+pub(crate) use modelled::*;
 #[cfg(not(feature = "loom"))]
-pub(super) use real::*;
+pub(crate) use real::*;
