@@ -13,6 +13,7 @@ const C: usize = 3;
 /// All of them, by name.
 pub(super) const ALL: &[(&str, fn())] = &[
     ("seen_then_hit", seen_then_hit),
+    ("seen_then_hit_on_a_copy", seen_then_hit_on_a_copy),
     ("script_then_hit", script_then_hit),
     ("told_of_by_a_script_then_hit", told_of_by_a_script_then_hit),
     ("frozen_beyond_the_bound", frozen_beyond_the_bound),
@@ -45,7 +46,8 @@ fn what_chance_seldom_does_breaks_no_promise() {
 
 fn world(redirect: bool) -> World {
     let mut world = World::new(Setup {
-        seed: 1,
+        // An even one: what is served once is copied.
+        seed: 2,
         steps: 0,
         redirect,
         white: false,
@@ -149,6 +151,18 @@ fn seen_then_hit() {
     cached(&mut world, 0);
     others(&mut world, Op::Set(0, None), 0);
     // Not as a whole in the cache, so it is asked at home.
+    asks(&mut world, A, Op::Mget, false);
+    world.look_on(A);
+    home(&mut world, A);
+    asks(&mut world, A, Op::Get(0), false);
+    ends(world);
+}
+
+fn seen_then_hit_on_a_copy() {
+    let mut world = world(false);
+    cached(&mut world, 0);
+    asks(&mut world, A, Op::Get(0), false);
+    others(&mut world, Op::Set(0, None), 0);
     asks(&mut world, A, Op::Mget, false);
     world.look_on(A);
     home(&mut world, A);
