@@ -231,3 +231,37 @@ fn what_is_not_in_the_table_is_told_apart() {
     assert!(no_such_sub(&["config", &"x".repeat(100_000)]));
     assert!(!no_such_sub(&["get", "nosuch"]));
 }
+
+#[test]
+fn a_lookup_after_another_finds_what_a_lookup_alone_finds() {
+    let table = CommandTable::builtin();
+    let mut last = nearhit::command::Last::default();
+    let told = |found: Lookup<'_>| match found {
+        Lookup::Known(command) => command.name().to_owned(),
+        Lookup::UnknownCommand => "no such command".to_owned(),
+        Lookup::UnknownSubcommand(command) => format!("no such subcommand of {}", command.name()),
+    };
+    let requests: [&[&str]; 16] = [
+        &["GET", "k"],
+        &["GET", "k"],
+        &["get", "k"],
+        &["GETEX", "k"],
+        &["GET", "k"],
+        &["CLIENT", "ID"],
+        &["CLIENT", "INFO"],
+        &["CLIENT", "NOSUCH"],
+        &["CLIENT"],
+        &["GE", "k"],
+        &["GET", "k"],
+        &["NOSUCH", "k"],
+        &["NOSUCH", "k"],
+        &["client|id"],
+        &["A-NAME-LONGER-THAN-IS-REMEMBERED", "k"],
+        &["GET", "k"],
+    ];
+    for args in requests {
+        let request = OwnedRequest::new(args);
+        let alone = told(table.lookup(&request.request()));
+        assert_eq!(told(table.lookup_after(&mut last, &request.request())), alone, "{args:?}");
+    }
+}

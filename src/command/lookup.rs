@@ -34,6 +34,14 @@ pub enum Lookup<'t> {
     UnknownSubcommand(&'t Command),
 }
 
+/// The command that was looked up last, as it was spelled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Last<'t> {
+    name: [u8; 16],
+    len: usize,
+    command: Option<&'t Command>,
+}
+
 impl CommandTable {
     /// The commands of Redis 7.0 to 8 and Valkey 8 and 9, and nearhit's own.
     pub fn builtin() -> Self {
@@ -71,6 +79,26 @@ impl CommandTable {
             Some(subcommand) => Lookup::Known(subcommand),
             None => Lookup::UnknownSubcommand(command),
         }
+    }
+
+    /// The same, for somebody whose requests are alike: the row that `last` remembers is found without a search.
+    pub fn lookup_after<'t>(&'t self, last: &mut Last<'t>, request: &Request<'_>) -> Lookup<'t> {
+        let name = request.name();
+        if let Some(command) = last.command
+            && last.name.get(..last.len) == Some(name)
+        {
+            return Lookup::Known(command);
+        }
+        let found = self.lookup(request);
+        if let Lookup::Known(command) = found
+            && !command.container
+            && !command.subcommand
+            && let Some(place) = last.name.get_mut(..name.len())
+        {
+            place.copy_from_slice(name);
+            (last.len, last.command) = (name.len(), Some(command));
+        }
+        found
     }
 
     /// The row with this name (lower case, `container|sub`).

@@ -24,6 +24,6 @@ mod table;
 pub use flags::{Flags, flag};
 pub use keys::Keys;
 pub use learn::LearnedCommand;
-pub use lookup::{CommandTable, Lookup};
+pub use lookup::{CommandTable, Last, Lookup};
 pub use row::{BadKeys, Cacheable, Command, CommandId, Effect, Origin, Pin, Place};
 pub use slot::{SLOT_COUNT, Slot};

@@ -14,7 +14,7 @@ use super::rights::{AclChange, is_http};
 use super::session::{Core, Replies, Session};
 use super::switch;
 use crate::coherence::{Keys, Sight};
-use crate::command::{Cacheable, Command, CommandTable, Effect, Lookup, Pin, Place, flag};
+use crate::command::{Cacheable, Command, CommandTable, Effect, Last, Lookup, Pin, Place, flag};
 use crate::metrics::{Disconnect, OTHER, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Version, encode};
@@ -41,6 +41,8 @@ pub(super) struct Turn<'a> {
     pub(super) core: &'a mut Core,
     pub(super) context: &'a Rc<Context>,
     pub(super) table: &'a CommandTable,
+    /// Most clients ask the same over and over.
+    last: Last<'a>,
     /// Read after the requests were.
     pub(super) now: Instant,
     sight: Option<(Sight, u32)>,
@@ -86,6 +88,7 @@ impl<'a> Turn<'a> {
             core,
             context,
             table,
+            last: Last::default(),
             now,
             sight: None,
             muted: false,
@@ -120,7 +123,8 @@ impl<'a> Turn<'a> {
     }
 
     fn decide(&mut self, request: &Request<'_>) -> Flow {
-        let lookup = self.table.lookup(request);
+        let table = self.table;
+        let lookup = table.lookup_after(&mut self.last, request);
         let known = match lookup {
             Lookup::Known(command)
                 if command.name() != "proxy" || self.context.shared.settings.admin_command == "proxy" =>

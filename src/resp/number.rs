@@ -34,6 +34,14 @@ pub(crate) fn canonical(text: &[u8]) -> Option<i64> {
 /// The fast path of both scanners. `None` means "look closer": longer, negative, malformed, or not all here yet.
 #[inline]
 pub(super) fn short_length(bytes: &[u8]) -> Option<(usize, usize)> {
+    // Almost all counts and lengths have one digit or two.
+    match *bytes {
+        [one @ b'0'..=b'9', b'\r', b'\n', ..] => return Some((usize::from(one - b'0'), 3)),
+        [ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            return Some((usize::from(ten - b'0') * 10 + usize::from(one - b'0'), 4));
+        }
+        _ => {}
+    }
     let mut value = 0_usize;
     // Nine digits fit 32 bits.
     for (index, byte) in bytes.iter().enumerate().take(10) {
