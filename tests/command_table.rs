@@ -262,6 +262,10 @@ fn a_lookup_after_another_finds_what_a_lookup_alone_finds() {
     for args in requests {
         let request = OwnedRequest::new(args);
         let alone = told(table.lookup(&request.request()));
-        assert_eq!(told(table.lookup_after(&mut last, &request.request())), alone, "{args:?}");
+        assert_eq!(
+            told(table.lookup_after(&mut last, &request.request())),
+            alone,
+            "{args:?}"
+        );
     }
 }

@@ -9,7 +9,7 @@ use super::copies::Copies;
 use super::flight::{Flight, Lease, Query, Record, State, serial};
 use super::near_cache::{NearCache, Tally};
 use super::stream::{Origin, Stream};
-use crate::cache::{Entry, Slot};
+use crate::cache::{Entry, Shard, Slot, SlotId};
 use crate::metrics::Bypass;
 use crate::mutants::{Mutant, mutated};
 use crate::resp::Version;
@@ -44,6 +44,17 @@ impl Sight {
     pub(super) fn stream(&self) -> &Stream {
         &self.stream
     }
+}
+
+/// Who reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    /// What its worker knows of the stream.
+    pub sight: &'a Sight,
+    /// What its session has seen ([`super::Causality::must_see`]).
+    pub must_see: Instant,
+    /// The protocol it speaks.
+    pub version: Version,
 }
 
 /// What became of a lookup.
@@ -108,63 +119,77 @@ impl<W> NearCache<W> {
 
     /// Answers `query` from memory, or says who will answer it. `copies` are the calling worker's.
     ///
-    /// `must_see` is what the session has seen ([`super::Causality::must_see`]). A hit is appended to `out` in `version`.
-    /// The second value tells whether a PING on the tracked connection could make the entry servable.
+    /// A hit is appended to `out`. The second value tells whether a PING on the tracked connection could make the entry servable.
     pub fn lookup(
         &self,
         copies: &mut Copies,
         query: &Query<'_>,
-        sight: &Sight,
-        must_see: Instant,
+        reader: Reader<'_>,
         waiter: W,
-        version: Version,
         out: &mut Vec<u8>,
     ) -> (Lookup, bool) {
-        if let Some(hit) = self.look_at_copies(copies, query, sight, must_see, version, out) {
-            return (hit, false);
+        if let Some(entry) = self.copied(copies, query, reader) {
+            return (hit(entry, reader.version, out), false);
         }
-        self.look(Some(copies), query, sight, must_see, Some(waiter), version, out)
+        self.look(copies, query, reader, Some(waiter), out)
     }
 
     /// Does what [`NearCache::lookup`] does, for somebody whom the server answers all the same: nobody waits.
     pub fn shadow(
         &self,
-        query: &Query<'_>,
-        sight: &Sight,
-        must_see: Instant,
-        version: Version,
-        out: &mut Vec<u8>,
-    ) -> (Lookup, bool) {
-        self.look(None, query, sight, must_see, None, version, out)
-    }
-
-    /// The first look: no lock, and nothing is written that another thread reads.
-    pub(super) fn look_at_copies(
-        &self,
         copies: &mut Copies,
         query: &Query<'_>,
-        sight: &Sight,
-        must_see: Instant,
-        version: Version,
+        reader: Reader<'_>,
         out: &mut Vec<u8>,
-    ) -> Option<Lookup> {
+    ) -> (Lookup, bool) {
+        self.look(copies, query, reader, None, out)
+    }
+
+    /// The first look: the worker's copy of the entry, if it may be served. No lock, and nothing is written that another
+    /// thread reads.
+    pub(super) fn copied<'c>(
+        &self,
+        copies: &'c mut Copies,
+        query: &Query<'_>,
+        reader: Reader<'_>,
+    ) -> Option<&'c Entry> {
         let copy = copies.find(query)?;
         let entry = copy.entry()?;
         let current = copy.version == self.versions.of(query.hash) && copy.mark == self.mark(query.hash);
-        let serves = current && self.judge(entry, copy.seen_at, sight, must_see) == Verdict::Serve;
-        serves.then(|| hit(entry, version, out))
+        let serves = current && self.judge(entry, copy.seen_at, reader.sight, reader.must_see) == Verdict::Serve;
+        serves.then_some(entry)
+    }
+
+    /// An entry was served under the shard's lock: further hits on it may be a copy's.
+    fn served(
+        &self,
+        shard: &Shard<State<W>>,
+        id: SlotId,
+        (slot, entry): (&Slot<State<W>>, &Entry),
+        query: &Query<'_>,
+        copies: &mut Copies,
+    ) {
+        entry.note_hit();
+        if let Some(mark) = shard.touch(id) {
+            // Under the lock: nothing that raises the number can come between.
+            let number = self.versions.of(query.hash);
+            copies.keep(query, entry, number, slot.state.seen_at(), mark);
+        }
     }
 
     fn look(
         &self,
-        copies: Option<&mut Copies>,
+        copies: &mut Copies,
         query: &Query<'_>,
-        sight: &Sight,
-        must_see: Instant,
+        reader: Reader<'_>,
         waiter: Option<W>,
-        version: Version,
         out: &mut Vec<u8>,
     ) -> (Lookup, bool) {
+        let Reader {
+            sight,
+            must_see,
+            version,
+        } = reader;
         let mut shard = self.lock(query.hash);
         let found = shard.find(query.hash, query.key);
         let mut unproved = false;
@@ -173,12 +198,7 @@ impl<W> NearCache<W> {
         {
             match self.judge_slot(slot, query, sight, must_see) {
                 Some((Verdict::Serve, entry)) => {
-                    entry.note_hit();
-                    if let (Some(mark), Some(copies)) = (shard.touch(id), copies) {
-                        // Under the lock: nothing that raises the number can come between.
-                        let number = self.versions.of(query.hash);
-                        copies.keep(query, entry, number, slot.state.seen_at(), mark);
-                    }
+                    self.served(&shard, id, (slot, entry), query, copies);
                     return (hit(entry, version, out), false);
                 }
                 Some((Verdict::Dead(death), _)) => {
@@ -224,17 +244,19 @@ impl<W> NearCache<W> {
 
     /// Appends the entry of `query` to `out` if it may be served, and says which entry it was. Part of a multi-key read:
     /// nothing is fetched and nobody waits.
-    pub fn peek(
-        &self,
-        query: &Query<'_>,
-        sight: &Sight,
-        must_see: Instant,
-        version: Version,
-        out: &mut Vec<u8>,
-    ) -> Option<u64> {
+    pub fn peek(&self, copies: &mut Copies, query: &Query<'_>, reader: Reader<'_>, out: &mut Vec<u8>) -> Option<u64> {
+        let Reader {
+            sight,
+            must_see,
+            version,
+        } = reader;
         if sight.by_age {
             // Entries of different ages were not current together.
             return None;
+        }
+        if let Some(entry) = self.copied(copies, query, reader) {
+            out.extend_from_slice(entry.reply(version));
+            return Some(entry.serial);
         }
         let shard = self.lock(query.hash);
         let id = shard.find(query.hash, query.key)?;
@@ -242,24 +264,25 @@ impl<W> NearCache<W> {
         let (Verdict::Serve, entry) = self.judge_slot(slot, query, sight, must_see)? else {
             return None;
         };
-        entry.note_hit();
-        let serial = entry.serial;
+        self.served(&shard, id, (slot, entry), query, copies);
         out.extend_from_slice(entry.reply(version));
-        shard.touch(id);
-        Some(serial)
+        Some(entry.serial)
     }
 
     /// Whether the entry that [`NearCache::peek`] saw is still there and still servable: the second look of a multi-key
     /// read. When it holds for all keys, all values were current together at the moment between the two looks.
-    pub fn is_unchanged(&self, query: &Query<'_>, sight: &Sight, must_see: Instant, serial: u64) -> bool {
+    pub fn is_unchanged(&self, copies: &mut Copies, query: &Query<'_>, reader: Reader<'_>, serial: u64) -> bool {
         if mutated(Mutant::MgetSingleCollect) {
             return true;
+        }
+        if let Some(entry) = self.copied(copies, query, reader) {
+            return entry.serial == serial;
         }
         let shard = self.lock(query.hash);
         shard
             .find(query.hash, query.key)
             .and_then(|id| shard.slot(id))
-            .and_then(|slot| self.judge_slot(slot, query, sight, must_see))
+            .and_then(|slot| self.judge_slot(slot, query, reader.sight, reader.must_see))
             .is_some_and(|(verdict, entry)| verdict == Verdict::Serve && entry.serial == serial)
     }
 
@@ -417,12 +440,7 @@ fn hit(entry: &Entry, version: Version, out: &mut Vec<u8>) -> Lookup {
     }
 }
 
-fn lead<W>(
-    shard: &mut crate::cache::Shard<State<W>>,
-    query: &Query<'_>,
-    sight: &Sight,
-    waiter: Option<W>,
-) -> Option<Lease> {
+fn lead<W>(shard: &mut Shard<State<W>>, query: &Query<'_>, sight: &Sight, waiter: Option<W>) -> Option<Lease> {
     let id = shard.find_or_create(query.hash, query.key)?;
     let flight = Flight {
         serial: serial(),

@@ -40,7 +40,7 @@ pub use fields::Ttls;
 pub use flight::{Lease, Query};
 pub use inspect::{Conditions, Dropped, EntryReport, Flushed, KeyReport, Past, Totals};
 pub use kill::Flushing;
-pub use lookup::{Lookup, Sight};
+pub use lookup::{Lookup, Reader, Sight};
 pub use near_cache::{Limits, NearCache, Tally};
 pub use origins::MAX_ORIGINS;
 pub use reach::{Asked, Canary, Reach};

@@ -6,10 +6,11 @@
 //!                                        flag taken                                             └ :0, error ─→ kill(k)
 //! ```
 
+use super::flight::State;
 use super::lookup::Sight;
 use super::near_cache::{NearCache, Tally};
 use super::origins::Sights;
-use crate::cache::{Entry, Slot};
+use crate::cache::{Entry, Shard, Slot};
 use crate::time::Instant;
 
 /// In how many parts the near-cache is looked through in one interval, so that what is to be touched leaves evenly. It
@@ -53,14 +54,14 @@ impl<W> NearCache<W> {
             // From anywhere on, so that with more hot keys than are touched at once each has its turn.
             let places = self.lock_at(index).places();
             let begin = usize::try_from(now.as_nanos()).unwrap_or_default() % places.max(1);
-            for places in [begin..places, 0..begin] {
-                self.for_each_slot_in(index, places, |shard, id| {
-                    if gathering.visit(shard.slot(id)) {
-                        // Hits on copies would not set the flag again.
-                        shard.outdate(id);
-                    }
-                });
-            }
+            let mut visit = |shard: &mut Shard<State<W>>, id| {
+                if gathering.visit(shard.slot(id)) {
+                    // Hits on copies would not set the flag again.
+                    shard.outdate(id);
+                }
+            };
+            self.for_each_slot_in(index, begin..places, &mut visit);
+            self.for_each_slot_in(index, 0..begin, &mut visit);
         }
         Tally::add(&self.tally.touches_skipped, gathering.skipped);
         for touches in &mut gathering.touches {

@@ -6,11 +6,11 @@ use super::forward::{Op, loss_text};
 use super::request::{Flow, Turn};
 use super::session::{Fetching, nanos};
 use crate::cache::EntryId;
-use crate::coherence::{Fill, Keys, Lease, Lookup, NearCache, Query, Sight};
+use crate::coherence::{Copies, Fill, Keys, Lease, Lookup, NearCache, Query, Reader, Sight};
 use crate::command::{Command, Effect};
 use crate::metrics::{Bypass, CacheResult, Outcome};
 use crate::mutants::{Mutant, mutated};
-use crate::resp::{Request, Shape, Version, encode};
+use crate::resp::{Request, Shape, encode};
 use crate::time::Instant;
 
 impl Turn<'_> {
@@ -24,12 +24,15 @@ impl Turn<'_> {
         let (must_see, version) = (self.core.causality.must_see(), self.core.version);
         let looked = self.with_sight(|turn, sight| {
             let (shared, told) = (&turn.context.shared, turn.core.attributes.get());
+            let reader = Reader {
+                sight,
+                must_see,
+                version,
+            };
             turn.core.pipeline.ready(turn.muted, |out| {
                 let start = out.len();
                 let mut copies = turn.context.copies.borrow_mut();
-                let looked = shared
-                    .cache
-                    .lookup(&mut copies, &query, sight, must_see, ticket, version, out);
+                let looked = shared.cache.lookup(&mut copies, &query, reader, ticket, out);
                 drop(copies);
                 if told {
                     attribute::before_hit(out, start, &looked.0, sight, &shared.settings.upstream);
@@ -168,11 +171,17 @@ impl Turn<'_> {
         must_see: Instant,
     ) -> bool {
         let (cache, version) = (&self.context.shared.cache, self.core.version);
+        let mut copies = self.context.copies.borrow_mut();
+        let reader = Reader {
+            sight,
+            must_see,
+            version,
+        };
         let attribute = self.core.attribute(Source::Hit(None), self.node()).unwrap_or_default();
         self.core.pipeline.ready(self.muted, |out| {
             let start = out.len();
             out.extend_from_slice(&attribute);
-            let served = collect_all(cache, query, count, sight, must_see, version, out).is_some();
+            let served = collect_all(cache, &mut copies, query, count, reader, out).is_some();
             if !served {
                 out.truncate(start);
             }
@@ -265,19 +274,18 @@ impl Turn<'_> {
 /// changed while they were looked at.
 pub(super) fn collect_all<'q>(
     cache: &NearCache<Ticket>,
+    copies: &mut Copies,
     query: &impl Fn(usize) -> Query<'q>,
     count: usize,
-    sight: &Sight,
-    must_see: Instant,
-    version: Version,
+    reader: Reader<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Vec<u64>> {
     let start = out.len();
     encode::array_header(out, count);
     let mut serials = Vec::with_capacity(count);
-    serials.extend((0..count).map_while(|at| cache.peek(&query(at), sight, must_see, version, out)));
+    serials.extend((0..count).map_while(|at| cache.peek(copies, &query(at), reader, out)));
     // The second look. What was there both times was there together in between.
-    let unchanged = |(at, &serial): (usize, &u64)| cache.is_unchanged(&query(at), sight, must_see, serial);
+    let unchanged = |(at, &serial): (usize, &u64)| cache.is_unchanged(copies, &query(at), reader, serial);
     if serials.len() == count && serials.iter().enumerate().all(unchanged) {
         return Some(serials);
     }

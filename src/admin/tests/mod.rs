@@ -14,7 +14,9 @@ use dashmap::DashMap;
 
 use super::{Console, Facts};
 use crate::cache::{EntryId, Policies};
-use crate::coherence::{Causality, Copies, Deliver, Delivery, Fill, Limits, Lookup, NearCache, Origin, Query, Tracked};
+use crate::coherence::{
+    Causality, Copies, Deliver, Delivery, Fill, Limits, Lookup, NearCache, Origin, Query, Reader, Tracked,
+};
 use crate::command::CommandTable;
 use crate::config::{Config, MonitorMode, Policy, PresentAs};
 use crate::downstream::{
@@ -228,15 +230,12 @@ impl Bench {
         };
         let look = |_| {
             let sight = cache.sight(&self.origin(), time::now());
-            match cache.lookup(
-                &mut Copies::default(),
-                &query,
-                &sight,
-                Instant::ZERO,
-                TICKET,
-                Version::V3,
-                &mut Vec::new(),
-            ) {
+            let reader = Reader {
+                sight: &sight,
+                must_see: Instant::ZERO,
+                version: Version::V3,
+            };
+            match cache.lookup(&mut Copies::default(), &query, reader, TICKET, &mut Vec::new()) {
                 (Lookup::Lead(lease), _) => Some(lease),
                 _ => None,
             }

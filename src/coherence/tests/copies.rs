@@ -8,11 +8,11 @@ const VALUE: &str = "$1\r\nv\r\n";
 impl Bench {
     /// What the worker's own copy says to a read, if there is one that may be served.
     fn copied(&mut self, read: Read) -> Option<String> {
-        let (query, sight, mut out) = (self.query(&read), self.sight(), Vec::new());
+        let (query, sight) = (self.query(&read), self.sight());
         let found = self
             .cache
-            .look_at_copies(&mut self.copies, &query, &sight, self.must_see, read.version, &mut out);
-        found.map(|_| text(&out))
+            .copied(&mut self.copies, &query, reader(&sight, self.must_see, read.version));
+        found.map(|entry| text(entry.reply(read.version)))
     }
 
     fn copied_k(&mut self) -> Option<String> {

@@ -21,7 +21,9 @@ mod touch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Copies, Deliver, Delivery, Fence, Fill, Lease, Limits, Lookup, NearCache, Origin, Query, Sight, Tracked};
+use super::{
+    Copies, Deliver, Delivery, Fence, Fill, Lease, Limits, Lookup, NearCache, Origin, Query, Reader, Sight, Tracked,
+};
 use crate::cache::eviction::EvictionKind;
 use crate::cache::{EntryId, Policies};
 use crate::metrics::Bypass;
@@ -48,6 +50,14 @@ enum Seen {
 
 fn hit(reply: &str) -> Seen {
     Seen::Hit(reply.into())
+}
+
+fn reader(sight: &Sight, must_see: Instant, version: Version) -> Reader<'_> {
+    Reader {
+        sight,
+        must_see,
+        version,
+    }
 }
 
 /// One cacheable read, as a session would ask it.
@@ -210,10 +220,8 @@ impl Bench {
         let (found, ping_helps) = self.cache.lookup(
             &mut self.copies,
             &query,
-            sight,
-            self.must_see,
+            reader(sight, self.must_see, read.version),
             waiter,
-            read.version,
             &mut out,
         );
         self.ping_helps = ping_helps;

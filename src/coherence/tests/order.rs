@@ -76,19 +76,24 @@ impl Ground {
     /// What a worker with these copies serves a session that has seen nothing.
     fn served_with(&self, copies: &mut Copies, sight: &Sight) -> Option<Vec<u8>> {
         let (mut out, query) = (Vec::new(), self.query());
-        let hit = self
+        let entry = self
             .cache
-            .look_at_copies(copies, &query, sight, Instant::ZERO, Version::V3, &mut out);
-        hit.map(|_| out)
+            .copied(copies, &query, reader(sight, Instant::ZERO, Version::V3))?;
+        out.extend_from_slice(entry.reply(Version::V3));
+        Some(out)
     }
 
     /// A worker that has copied the entry.
     fn copies(&self) -> Copies {
         let (mut copies, sight) = (Copies::default(), self.cache.sight(&self.origin, at(FETCHED)));
         let (query, mut out) = (self.query(), Vec::new());
-        let look = self
-            .cache
-            .lookup(&mut copies, &query, &sight, Instant::ZERO, 1, Version::V3, &mut out);
+        let look = self.cache.lookup(
+            &mut copies,
+            &query,
+            reader(&sight, Instant::ZERO, Version::V3),
+            1,
+            &mut out,
+        );
         assert!(matches!(look.0, Lookup::Hit { .. }));
         assert!(self.served_with(&mut copies, &sight).is_some(), "not copied");
         copies
@@ -97,9 +102,12 @@ impl Ground {
     /// What a session that has seen nothing is served at `now`.
     fn served(&self, sight: &Sight) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        let seen = self
-            .cache
-            .peek(&self.query(), sight, Instant::ZERO, Version::V3, &mut out);
+        let seen = self.cache.peek(
+            &mut Copies::default(),
+            &self.query(),
+            reader(sight, Instant::ZERO, Version::V3),
+            &mut out,
+        );
         seen.map(|_| out)
     }
 

@@ -200,9 +200,12 @@ fn by_age_several_keys_are_never_read_together() {
     let mut at = bench(by_age(millis(500)));
     at.fetch(V, -1);
     let (sight, query) = (at.sight(), at.query(&Read::of("k")));
-    let found = at
-        .cache
-        .peek(&query, &sight, Instant::ZERO, Version::V3, &mut Vec::new());
+    let found = at.cache.peek(
+        &mut at.copies,
+        &query,
+        reader(&sight, Instant::ZERO, Version::V3),
+        &mut Vec::new(),
+    );
     assert_eq!(found, None);
 }
 

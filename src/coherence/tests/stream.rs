@@ -86,29 +86,34 @@ fn bytes_that_are_no_protocol_fence() {
     }
 }
 
-fn peek(bench: &Bench, key: &'static str) -> Option<(u64, String)> {
+fn peek(bench: &mut Bench, key: &'static str) -> Option<(u64, String)> {
     let mut out = Vec::new();
-    let query = bench.query(&Read::of(key));
-    let serial = bench
-        .cache
-        .peek(&query, &bench.sight(), bench.must_see, Version::V3, &mut out)?;
+    let (query, sight, must_see) = (bench.query(&Read::of(key)), bench.sight(), bench.must_see);
+    let serial = bench.cache.peek(
+        &mut bench.copies,
+        &query,
+        reader(&sight, must_see, Version::V3),
+        &mut out,
+    )?;
     Some((serial, text(&out)))
 }
 
-fn unchanged(bench: &Bench, key: &'static str, serial: u64) -> bool {
-    let query = bench.query(&Read::of(key));
-    bench.cache.is_unchanged(&query, &bench.sight(), bench.must_see, serial)
+fn unchanged(bench: &mut Bench, key: &'static str, serial: u64) -> bool {
+    let (query, sight, must_see) = (bench.query(&Read::of(key)), bench.sight(), bench.must_see);
+    bench
+        .cache
+        .is_unchanged(&mut bench.copies, &query, reader(&sight, must_see, Version::V3), serial)
 }
 
 #[test]
 fn a_second_look_succeeds_while_nothing_changed() {
     let mut bench = Bench::new();
-    assert_eq!(peek(&bench, "k"), None);
+    assert_eq!(peek(&mut bench, "k"), None);
     bench.fill("$1\r\nv\r\n", -1);
-    let (serial, reply) = peek(&bench, "k").unwrap();
+    let (serial, reply) = peek(&mut bench, "k").unwrap();
     assert_eq!(reply, "$1\r\nv\r\n");
-    assert!(unchanged(&bench, "k", serial));
-    assert!(!unchanged(&bench, "l", serial));
+    assert!(unchanged(&mut bench, "k", serial));
+    assert!(!unchanged(&mut bench, "l", serial));
 }
 
 #[test]
@@ -127,9 +132,9 @@ fn a_second_look_fails_after_any_change() {
     for (index, change) in changes.into_iter().enumerate() {
         let mut bench = Bench::new();
         bench.fill("$1\r\nv\r\n", -1);
-        let (serial, _) = peek(&bench, "k").unwrap();
+        let (serial, _) = peek(&mut bench, "k").unwrap();
         change(&mut bench);
-        assert!(!unchanged(&bench, "k", serial), "change {index}");
+        assert!(!unchanged(&mut bench, "k", serial), "change {index}");
     }
 }
 
@@ -137,11 +142,17 @@ fn a_second_look_fails_after_any_change() {
 fn a_look_at_several_keys_keeps_the_lease_and_what_the_session_has_seen() {
     let mut bench = Bench::new();
     bench.fill("$1\r\nv\r\n", -1);
-    let (serial, _) = peek(&bench, "k").unwrap();
+    let (serial, _) = peek(&mut bench, "k").unwrap();
     bench.pass(millis(1));
     bench.must_see = bench.now;
-    assert_eq!((peek(&bench, "k"), unchanged(&bench, "k", serial)), (None, false));
+    assert_eq!(
+        (peek(&mut bench, "k"), unchanged(&mut bench, "k", serial)),
+        (None, false)
+    );
     bench.must_see = Instant::ZERO;
     bench.pass(millis(1000));
-    assert_eq!((peek(&bench, "k"), unchanged(&bench, "k", serial)), (None, false));
+    assert_eq!(
+        (peek(&mut bench, "k"), unchanged(&mut bench, "k", serial)),
+        (None, false)
+    );
 }

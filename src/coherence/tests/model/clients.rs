@@ -221,10 +221,8 @@ impl World {
         let (found, ping_helps) = self.cache.lookup(
             &mut self.copies[asked.client % 2],
             &query,
-            &sight,
-            must_see,
+            reader(&sight, must_see, protocol),
             waiter,
-            protocol,
             &mut out,
         );
         if ping_helps {
@@ -251,22 +249,23 @@ impl World {
             return;
         };
         let own = &self.clients[client];
-        let must_see = own.rules.must_see();
-        let (cache, sight) = (&self.cache, &looking.sight);
+        let (must_see, protocol) = (own.rules.must_see(), own.protocol);
+        let (cache, sight) = (Arc::clone(&self.cache), &looking.sight);
         let (at, first) = match looking.seen.len() {
             2 => (looking.again, false),
             at => (at, true),
         };
         let query = self.query(Op::Get(at), own.db);
+        let copies = &mut self.copies[client % 2];
         let still = if first {
             let mut out = Vec::new();
-            let serial = cache.peek(&query, sight, must_see, own.protocol, &mut out);
-            let version = serial.map(|serial| (serial, version_in(Op::Get(at), &out, own.protocol)));
+            let serial = cache.peek(copies, &query, reader(sight, must_see, protocol), &mut out);
+            let version = serial.map(|serial| (serial, version_in(Op::Get(at), &out, protocol)));
             looking.seen.extend(version);
             serial.is_some()
         } else {
             looking.again += 1;
-            cache.is_unchanged(&query, sight, must_see, looking.seen[at].0)
+            cache.is_unchanged(copies, &query, reader(sight, must_see, protocol), looking.seen[at].0)
         };
         if !still {
             return self.forward(looking.asked);

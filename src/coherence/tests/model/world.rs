@@ -418,7 +418,12 @@ impl World {
         for op in [Op::Get(key), Op::Strlen(key)] {
             let (query, sight) = (self.query(op, db), self.cache.sight(&self.origin, self.now));
             let mut out = Vec::new();
-            let held = self.cache.peek(&query, &sight, Instant::ZERO, Version::V3, &mut out);
+            let held = self.cache.peek(
+                &mut Copies::default(),
+                &query,
+                reader(&sight, Instant::ZERO, Version::V3),
+                &mut out,
+            );
             if held.is_some() {
                 let (held, is) = (version_in(op, &out, Version::V3), self.redis.value(db, key));
                 assert_eq!(held, is, "I8 convergence: {op:?}");
