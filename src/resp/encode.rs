@@ -105,9 +105,16 @@ where
 }
 
 fn header(out: &mut Vec<u8>, kind: u8, number: usize) {
-    out.push(kind);
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    // One piece for almost all of them.
+    if let Ok(digit @ 0..=9) = u8::try_from(number) {
+        out.extend_from_slice(&[kind, b'0' + digit, b'\r', b'\n']);
+    } else if let Ok(number @ 10..=99) = u8::try_from(number) {
+        out.extend_from_slice(&[kind, b'0' + number / 10, b'0' + number % 10, b'\r', b'\n']);
+    } else {
+        out.push(kind);
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 fn line(out: &mut Vec<u8>, kind: u8, text: &[u8]) {
@@ -146,6 +153,13 @@ mod tests {
             written(|out| verbatim(out, Version::V2, *b"txt", b"hi")),
             "$2\r\nhi\r\n"
         );
+    }
+
+    #[test]
+    fn headers_of_every_length_are_decimal() {
+        for number in [0_usize, 9, 10, 99, 100, 255, 256, 266, 1_000_000] {
+            assert_eq!(written(|out| header(out, b'$', number)), format!("${number}\r\n"));
+        }
     }
 
     #[test]
