@@ -95,7 +95,7 @@ impl Place {
         let (script, picker) = (works.script(Work::Zipf), works.picker(Work::Zipf, round));
         let mut load = Load::open(&tcp(self.nearhit.addr()), script, picker, CONNECTIONS).map_err(text)?;
         let pace = Pace::Closed { pipeline: PIPELINE };
-        load.run(pace, Until::Elapsed(options.warm_up()), false).map_err(text)?;
+        load.run(pace, options.warm_up(), false).map_err(text)?;
         let seen = calls(&self.redis)?;
         let server = CpuTime::of(Some(self.redis.pid()))?;
         let nearhit = CpuTime::of(Some(self.nearhit.pid()))?;

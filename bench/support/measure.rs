@@ -43,7 +43,7 @@ fn measure_outside(stage: &Stage, works: &Works, cell: Cell, round: u32, options
     let text = |error: nearhit::error::Error| error.to_string();
     let picker = works.picker(cell.work, round);
     let mut load = Load::open(&target.url, script, picker, cell.connections).map_err(text)?;
-    let warm_up = Until::Elapsed(options.warm_up());
+    let warm_up = options.warm_up();
     if sees == ServerSees::Some {
         load.run(load::Pace::Closed { pipeline: 16 }, warm_up, false)
             .map_err(text)?;

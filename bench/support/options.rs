@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use nearhit::load::Until;
 use serde::Serialize;
 
 const USAGE: &str = "usage: cargo bench --bench throughput -- [--quick] [--rounds N] [--seconds S] [--rate N] \
@@ -74,9 +75,15 @@ impl Options {
         Duration::from_secs_f64((self.seconds / 5.0).min(0.2))
     }
 
-    /// How long a near-cache that is too small for all keys gets to fill with the right ones.
-    pub(crate) fn warm_up(&self) -> Duration {
-        Duration::from_secs_f64((self.seconds * 4.0).min(6.0))
+    /// What a near-cache that is too small for all keys sees before it is measured: with three million requests of a
+    /// million keys it holds what it will. Each round anew, because entries live for a minute only.
+    pub(crate) fn warm_up(&self) -> Until {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive number of at most seven digits"
+        )]
+        Until::Requests((self.seconds * 3e6).min(3e6) as u64)
     }
 
     /// The command that makes the same run.
