@@ -305,3 +305,16 @@ fn a_slow_reader_gets_all_of_a_large_pipeline() {
         }
     });
 }
+
+#[test]
+fn what_is_ready_does_not_wait_for_a_server_that_hangs() {
+    let redis = RedisServer::start();
+    let nearhit = caching(&redis, &["--invalidation.max-staleness", "10s"]);
+    let mut client = nearhit.connect();
+    client.lines_ok(&["SET warm hit", "SET cold miss", "GET warm", "GET warm", "GET warm"]);
+    redis.pause();
+    let requests = ["GET warm", "GET warm", "GET cold", "GET warm"].map(line_bytes).concat();
+    write_then_read(&client, &requests, b"$3\r\nhit\r\n$3\r\nhit\r\n");
+    redis.resume();
+    write_then_read(&client, &[], b"$4\r\nmiss\r\n$3\r\nhit\r\n");
+}
