@@ -379,3 +379,64 @@ fn several_reads_of_one_key_are_all_kept() {
         assert_eq!((bench.hits() - hits, fills(&bench) - filled), (40.0, 0), "{mode}");
     }
 }
+
+fn barred(bench: &Bench) -> f64 {
+    bench
+        .nearhit
+        .metric("nearhit_cache_bypass_total", &["reason=\"write_hot\""])
+}
+
+#[test]
+fn a_key_written_as_often_as_read_is_not_fetched_for_the_cache_until_it_is_only_read() {
+    for mode in ["tracking", "redirect"] {
+        let bench = Bench::new(RedisServer::start(), mode, &[]);
+        let mut clients = [bench.client(Protocol::Resp2), bench.client(Protocol::Resp3)];
+        let mut told = false;
+        for round in 0..200 {
+            // Half of the writes come from elsewhere.
+            let value = round.to_string();
+            match round % 2 {
+                0 => bench.redis.cmd(&["SET", "k", &value]),
+                _ => clients[0].cmd(&["SET", "k", &value]),
+            };
+            let value = clients[round % 2].cmd(&["GET", "k"]);
+            assert!(round % 2 == 0 || value == round.to_string().as_str(), "{value:?} in round {round}");
+            let explained = clients[0].cmd(&["PROXY", "EXPLAIN", "GET", "k"]).to_string();
+            told |= explained.contains("written about as often as it is read");
+        }
+        // A few, and one again whenever it was barred for long enough: fifty milliseconds, a hundred, two hundred …
+        let fetched = fills(&bench);
+        assert!(fetched <= 60, "{fetched} fetches");
+        assert!(barred(&bench) >= 100.0, "{} reads passed on", barred(&bench));
+        assert!(told, "PROXY EXPLAIN never said why");
+        wait_for("the key to be cached again", Duration::from_secs(40), || {
+            clients.iter_mut().for_each(|client| drop(client.cmd(&["GET", "k"])));
+            let before = bench.hits();
+            clients[0].cmd(&["GET", "k"]);
+            bench.hits() > before
+        });
+    }
+}
+
+#[test]
+fn a_key_read_more_often_than_written_stays_cached() {
+    let bench = Bench::new(RedisServer::start(), "tracking", &[]);
+    let mut client = bench.client(Protocol::Resp2);
+    for round in 0..100 {
+        client.cmd(&["SET", "k", &round.to_string()]);
+        (0..10).for_each(|_| assert_eq!(client.cmd(&["GET", "k"]), round.to_string().as_str()));
+    }
+    assert_eq!(barred(&bench), 0.0);
+    assert!(bench.hits() >= 850.0, "{} hits of 1000 reads", bench.hits());
+}
+
+#[test]
+fn always_means_that_no_key_is_barred() {
+    let bench = Bench::new(RedisServer::start(), "tracking", &["--cache.admission", "always"]);
+    let mut client = bench.client(Protocol::Resp2);
+    for round in 0..50 {
+        bench.redis.cmd(&["SET", "k", &round.to_string()]);
+        client.cmd(&["GET", "k"]);
+    }
+    assert_eq!(barred(&bench), 0.0);
+}

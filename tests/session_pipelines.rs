@@ -313,7 +313,9 @@ fn what_is_ready_does_not_wait_for_a_server_that_hangs() {
     let mut client = nearhit.connect();
     client.lines_ok(&["SET warm hit", "SET cold miss", "GET warm", "GET warm", "GET warm"]);
     redis.pause();
-    let requests = ["GET warm", "GET warm", "GET cold", "GET warm"].map(line_bytes).concat();
+    let requests = ["GET warm", "GET warm", "GET cold", "GET warm"]
+        .map(line_bytes)
+        .concat();
     write_then_read(&client, &requests, b"$3\r\nhit\r\n$3\r\nhit\r\n");
     redis.resume();
     write_then_read(&client, &[], b"$4\r\nmiss\r\n$3\r\nhit\r\n");

@@ -268,6 +268,7 @@ pub(super) fn meaning(why: Bypass) -> &'static str {
         Bypass::Pipelined => "an earlier request of the client on this key is still on its way",
         Bypass::SessionState => "nothing is cached for this user: too many users are connected",
         Bypass::Cold => "it was not read before within the admission window, and single reads are not worth memory",
+        Bypass::WriteHot => "it is written about as often as it is read, so its last fetches served nobody",
         Bypass::NotLive => "the invalidation stream is not connected",
         Bypass::FlightStale => "the fetch on its way began before something the session has seen",
         Bypass::Policy => "its policy does not allow it",

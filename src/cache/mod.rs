@@ -15,6 +15,7 @@ mod shard;
 mod slot;
 mod versions;
 mod weight;
+mod write_hot;
 
 pub use admission::RecentKeys;
 pub use entry::{COPY_LIMIT, Entry, EntryId, Stamp};
@@ -22,3 +23,4 @@ pub use policy::{Policies, Terms};
 pub use shard::{HashName, Shard, SlotId};
 pub use slot::{Slot, SlotState};
 pub use versions::Versions;
+pub use write_hot::WriteHot;

@@ -256,7 +256,13 @@ impl<W> NearCache<W> {
     pub fn would_admit(&self, origin: &Origin, key: &[u8], command: u16, now: Instant) -> Result<(), Bypass> {
         let hash = self.hash(key);
         self.may_store(hash, key, command, &self.sight(origin, now))?;
-        if self.limits.admit_always || self.recent.knows(hash, now) {
+        if self.limits.admit_always {
+            return Ok(());
+        }
+        if self.write_hot.bars(hash, now) {
+            return Err(Bypass::WriteHot);
+        }
+        if self.recent.knows(hash, now) {
             return Ok(());
         }
         Err(Bypass::Cold)

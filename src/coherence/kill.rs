@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::inspect::{Dropped, Flushed};
 use super::lookup::{Death, Verdict};
 use super::near_cache::{NearCache, Tally};
-use crate::cache::{Entry, Shard, SlotId};
+use crate::cache::{Entry, Shard, Slot, SlotId};
 use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
 
@@ -208,7 +208,9 @@ impl<W> NearCache<W> {
         let mut effect = Effect::Absent;
         let mut dropped = Vec::new();
         let mut shard = self.lock(hash);
+        let mut earned = None;
         for id in slots_of(&shard, hash) {
+            earned = earned.max(shard.slot(id).and_then(has_earned));
             let entries = kill_slot(&mut shard, id);
             effect = match (effect, entries.is_empty()) {
                 (_, false) | (Effect::Removed, _) => Effect::Removed,
@@ -222,6 +224,9 @@ impl<W> NearCache<W> {
             }
         }
         drop(shard);
+        if let Some(earned) = earned {
+            self.write_hot.written(hash, earned, self.about_now());
+        }
         if effect != Effect::Absent {
             self.drops.note(hash, why, self.about_now());
         }
@@ -237,6 +242,17 @@ fn slots_of<W>(shard: &Shard<State<W>>, hash: u64) -> impl Iterator<Item = SlotI
     let first = ids.next();
     let others: Vec<_> = ids.collect();
     first.into_iter().chain(others)
+}
+
+/// Whether what was fetched for a name served anybody who did not begin the fetch; `None`: nothing was.
+fn has_earned<W>(slot: &Slot<State<W>>) -> Option<bool> {
+    let alive = slot.state.record().map(|record| {
+        let flights = record.flights.iter();
+        flights.filter(|flight| flight.generation == record.generation)
+    });
+    let joined = alive.into_iter().flatten().map(|flight| !flight.joiners.is_empty());
+    let hit = slot.entries().iter().map(Entry::was_hit);
+    hit.chain(joined).max()
 }
 
 fn kill_slot<W>(shard: &mut Shard<State<W>>, id: SlotId) -> Vec<Entry> {

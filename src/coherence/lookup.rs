@@ -398,7 +398,13 @@ impl<W> NearCache<W> {
 
     pub(super) fn admit(&self, query: &Query<'_>, sight: &Sight) -> Result<(), Bypass> {
         self.may_store(query.hash, query.key, query.id.command, sight)?;
-        if !self.limits.admit_always && !self.recent.see(query.hash, sight.now) {
+        if self.limits.admit_always {
+            return Ok(());
+        }
+        if self.write_hot.bars(query.hash, sight.now) {
+            return Err(Bypass::WriteHot);
+        }
+        if !self.recent.see(query.hash, sight.now) {
             return Err(Bypass::Cold);
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::origins::Origins;
 use super::recent::{NAMES, Recent};
 use super::settle::Rejected;
 use crate::cache::eviction::{EvictionKind, Mark, Pulse};
-use crate::cache::{Entry, HashName, Policies, RecentKeys, Shard, Versions};
+use crate::cache::{Entry, HashName, Policies, RecentKeys, Shard, Versions, WriteHot};
 use crate::metrics::{FenceReason, Label};
 use crate::sync::{self, Mutex, MutexGuard};
 use crate::time::Instant;
@@ -26,6 +26,9 @@ pub(super) const UNWATCHED_TTL: Duration = Duration::from_secs(1);
 
 /// Memory kept free for slots of fetches that begin between two evictions, at most: a few hundred bytes per worker.
 const SPARE: u64 = 64 << 10;
+
+/// Cells of [`WriteHot`] at most: 128 KiB.
+const WRITE_HOT: usize = 16 * 1024;
 
 /// Cells of [`Versions`]: 128 KiB. With 30,000 changes a second each is raised twice a second, and a copy is made anew.
 const VERSIONS: usize = 16 * 1024;
@@ -177,6 +180,7 @@ pub struct NearCache<W> {
     pub(super) limits: Limits,
     pub(super) policies: Policies,
     pub(super) recent: RecentKeys,
+    pub(super) write_hot: WriteHot,
     pub(super) too_large: RecentKeys,
     /// The server expires single hash fields. Assumed until it is known better.
     pub(super) hash_fields_expire: AtomicBool,
@@ -235,6 +239,7 @@ impl<W> NearCache<W> {
             limits,
             policies,
             recent: RecentKeys::new(cells, limits.admission_window),
+            write_hot: WriteHot::new((cells / 8).clamp(64, WRITE_HOT)),
             too_large: RecentKeys::new(1024, TOO_LARGE_WINDOW),
             hash_fields_expire: AtomicBool::new(true),
             knows_field_ttls: AtomicBool::new(false),

@@ -148,6 +148,10 @@ impl<W> NearCache<W> {
         // It may have been killed before it was read: then it still answers those who had joined by then.
         let now = record.map(|record| (record.generation, lease.stream.stamp()));
         let unchanged = alive || (flight.as_read.is_some() && flight.as_read == now);
+        if let (Ok(entry), false) = (&entry, flight.joiners.is_empty()) {
+            // The fetch was worth it.
+            entry.note_hit();
+        }
         let (outcome, replaced) = match entry {
             Ok(entry) if alive => (Ok(()), shard.insert(id, entry, &lease.id())),
             Ok(_) => (Err(Rejected::Race), None),

@@ -47,7 +47,8 @@ macro_rules! choice {
 choice! {
     /// Which replies the near-cache stores.
     Admission, "second-read or always" {
-        /// Those of keys that are read a second time within `cache.admission_window`.
+        /// Those of keys that are read a second time within `cache.admission_window`, and are not written about as often as
+        /// they are read.
         SecondRead = "second-read",
         /// All that are cacheable.
         Always = "always",

@@ -138,7 +138,8 @@ section! {
         max_entry: ByteSize = ByteSize::mib(1), in ByteSize::new(64)..=ByteSize::gib(4);
         /// Longest life of an entry, even while invalidation works; `0s` = no bound.
         max_entry_ttl: Duration = MINUTE, in Duration::ZERO..=Duration::from_secs(365 * 86400);
-        /// Which replies are stored: `second-read` (keys read twice within `admission_window`) or `always`.
+        /// Which replies are stored: `second-read` (keys read twice within `admission_window`, and not written about as often
+        /// as they are read) or `always`.
         admission: Admission = Admission::SecondRead;
         /// How long a first read is remembered, waiting for the second one.
         admission_window: Duration = MINUTE, in Duration::from_millis(1)..=DAY;

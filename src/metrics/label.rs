@@ -220,6 +220,8 @@ label! {
         SessionState = "session_state",
         /// The key's first read: not worth a slot yet.
         Cold = "cold",
+        /// The key is written about as often as it is read: its last fetches served nobody before it changed.
+        WriteHot = "write_hot",
         /// The invalidation stream has not proved to be alive.
         NotLive = "not_live",
         /// The fetch under way began before something this session must see.
