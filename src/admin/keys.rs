@@ -170,7 +170,7 @@ fn policy_map(call: &Call<'_>, terms: &Terms) -> Map {
             "ttl_ms",
             millis(limits.max_entry_ttl.min(terms.ttl.unwrap_or(limits.max_entry_ttl))),
         )
-        .with("max_entry_bytes", terms.max_entry.unwrap_or(limits.max_entry))
+        .with("max_entry_bytes", limits.largest(terms))
         .with("commands", commands)
 }
 

@@ -13,7 +13,7 @@ use super::origins::Origins;
 use super::recent::{NAMES, Recent};
 use super::settle::Rejected;
 use crate::cache::eviction::{EvictionKind, Mark, Pulse};
-use crate::cache::{Entry, HashName, Policies, RecentKeys, Shard, Versions, WriteHot};
+use crate::cache::{Entry, HashName, Policies, RecentKeys, Shard, Terms, Versions, WriteHot};
 use crate::metrics::{FenceReason, Label};
 use crate::sync::{self, Mutex, MutexGuard};
 use crate::time::Instant;
@@ -69,6 +69,15 @@ impl Default for Limits {
             admission_window: Duration::from_secs(60),
             eviction: EvictionKind::Worth,
         }
+    }
+}
+
+impl Limits {
+    /// Bytes of the largest reply that is stored about a key with these terms: however large an entry may be, no single one
+    /// drives out most others.
+    pub fn largest(&self, terms: &Terms) -> usize {
+        let share = usize::try_from(self.max_bytes / 8).unwrap_or(usize::MAX);
+        terms.max_entry.unwrap_or(self.max_entry).min(share)
     }
 }
 

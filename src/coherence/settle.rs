@@ -187,7 +187,7 @@ impl<W> NearCache<W> {
             return Err(Rejected::Error);
         }
         let terms = self.policies.terms(&lease.key);
-        if reply.len() > terms.max_entry.unwrap_or(self.limits.max_entry) {
+        if reply.len() > self.limits.largest(terms) {
             return Err(Rejected::TooLarge);
         }
         let (pttl, negative) = (ttls.key, ttls.key == -2);

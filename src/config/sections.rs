@@ -134,7 +134,7 @@ section! {
         mode: CacheMode = CacheMode::Serve;
         /// Memory for cached replies, keys and bookkeeping included.
         max_memory: ByteSize = ByteSize::mib(256), in ByteSize::kib(64)..=ByteSize::new(ByteSize::gib(1).bytes() * 16384);
-        /// Larger replies are not cached.
+        /// Larger replies are not cached, nor are those larger than an eighth of `max_memory`.
         max_entry: ByteSize = ByteSize::mib(1), in ByteSize::new(64)..=ByteSize::gib(4);
         /// Longest life of an entry, even while invalidation works; `0s` = no bound.
         max_entry_ttl: Duration = MINUTE, in Duration::ZERO..=Duration::from_secs(365 * 86400);

@@ -206,3 +206,16 @@ fn a_reply_too_large_to_store_is_passed_on_and_the_key_is_left_alone_for_a_while
     // It used to be fetched for the cache, with three commands, at every read.
     assert_eq!(bench.get("k"), Seen::Bypass(Bypass::TooLarge));
 }
+
+#[test]
+fn a_reply_that_would_drive_out_most_others_is_not_stored() {
+    let limits = Limits {
+        max_bytes: 64 << 10,
+        ..eager()
+    };
+    for (len, stored) in [(8000, 1), (9000, 0)] {
+        let mut bench = Bench::with(limits, Policies::default());
+        bench.fill(&format!("${len}\r\n{}\r\n", "x".repeat(len)), -1);
+        assert_eq!(bench.entries(), stored, "{len} bytes of {}", limits.max_bytes);
+    }
+}
