@@ -5,7 +5,7 @@ SHELL := /bin/sh
 # Recipes are safe to run with nothing on stdin: none of them asks.
 .DEFAULT_GOAL := help
 
-.PHONY: help run test fmt lint doc bench bench-instructions bench-hit-ratio load loom model mutants mutants-table mutants-live fuzz test-clients differential strangers selftest selftest-modes clean need-redis need-rust
+.PHONY: help run test fmt lint doc bench bench-instructions bench-cache bench-hit-ratio load loom model mutants mutants-table mutants-live fuzz test-clients differential strangers selftest selftest-modes clean need-redis need-rust
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: need-redis need-rust ## the numbers of the README, with plots, in bench/r
 
 bench-instructions: need-redis need-rust ## instructions of the hot paths against bench/instructions.toml; BLESS=1 writes it
 	$(CARGO) bench --locked --bench instructions -- $(if $(BLESS),--bless) $(BENCH_ARGS)
+
+bench-cache: need-rust ## lookups, fills and invalidations of the near-cache against quick_cache and moka, and the scanners
+	$(CARGO) bench --locked --bench cache -- $(BENCH_ARGS)
 
 bench-hit-ratio: need-rust ## hit ratio of each eviction policy, quick_cache and moka; TRACES=dir adds recorded traces
 	$(CARGO) bench --locked --bench hit_ratio -- $(BENCH_ARGS)

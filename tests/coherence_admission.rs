@@ -400,7 +400,10 @@ fn a_key_written_as_often_as_read_is_not_fetched_for_the_cache_until_it_is_only_
                 _ => clients[0].cmd(&["SET", "k", &value]),
             };
             let value = clients[round % 2].cmd(&["GET", "k"]);
-            assert!(round % 2 == 0 || value == round.to_string().as_str(), "{value:?} in round {round}");
+            assert!(
+                round % 2 == 0 || value == round.to_string().as_str(),
+                "{value:?} in round {round}"
+            );
             let explained = clients[0].cmd(&["PROXY", "EXPLAIN", "GET", "k"]).to_string();
             told |= explained.contains("written about as often as it is read");
         }

@@ -33,12 +33,23 @@ impl Machine {
     }
 
     /// Adds what only a running server knows.
+    #[allow(dead_code, reason = "not every bench has a server")]
     pub(crate) fn with_redis(mut self, version: String) -> Self {
         self.redis_version = version;
         self
     }
 
+    /// One line for the head of a table of what needs no server.
+    #[allow(dead_code, reason = "not every bench is one of these")]
+    pub(crate) fn place(&self) -> String {
+        format!(
+            "{}, {} cores, Linux {}, nearhit {}, load {:.2} before the run",
+            self.cpu, self.cores, self.kernel, self.commit, self.load_before
+        )
+    }
+
     /// One line for the head of a table.
+    #[allow(dead_code, reason = "not every bench has a server")]
     pub(crate) fn line(&self) -> String {
         format!(
             "{}, {} cores, Linux {}, redis-server {}, nearhit {}, load {:.2} before the run",

@@ -22,6 +22,14 @@ const LONGEST: usize = 1024;
 /// One worker's copies.
 #[derive(Debug)]
 pub struct Copies {
+    /// What the names of the copies in each set hash to, as far as it fits: a name without a copy, which most have none,
+    /// costs a look at these 8 KiB. Invariant: `SETS` of them.
+    tags: Box<[[u32; 2]]>,
+    /// Who was the last to want a copy in each set: a name gets one when it wants it twice in a row. Without that, names
+    /// that are read evenly would be copied all the time, and served from their copies hardly ever.
+    wanting: Box<[u32]>,
+    /// Everything that is wanted once is copied.
+    eager: bool,
     /// Invariant: `SETS` of them.
     sets: Box<[[Copy; 2]]>,
 }
@@ -43,29 +51,55 @@ pub(super) struct Copy {
 impl Default for Copies {
     fn default() -> Self {
         Self {
+            tags: vec![[0; 2]; SETS].into(),
+            wanting: vec![0; SETS].into(),
+            eager: false,
             sets: std::iter::repeat_with(Default::default).take(SETS).collect(),
         }
     }
 }
 
 impl Copies {
+    /// For tests: what is served once is copied.
+    #[cfg(test)]
+    pub(super) fn eager() -> Self {
+        Self {
+            eager: true,
+            ..Self::default()
+        }
+    }
+
     /// The copy of the entry of `query`, whether or not it may be served now.
     pub(super) fn find(&mut self, query: &Query<'_>) -> Option<&Copy> {
-        let copy = self.set(query.hash)?.iter_mut().find(|copy| copy.is_of(query))?;
+        let (set, tag) = (place(query.hash), tag(query.hash));
+        let way = self.tags.get(set)?.iter().position(|held| *held == tag)?;
+        let copy = self.sets.get_mut(set)?.get_mut(way).filter(|copy| copy.is_of(query))?;
         copy.used = true;
         Some(copy)
     }
 
-    /// Copies the entry of `query`, which was just served under its shard's lock. Of two others in its place the one that
-    /// was not served for longest makes room, and nobody does who was served since it was asked last.
+    /// The entry of `query` was just served under its shard's lock, and eviction knows: copies it, if it wants that for
+    /// the second time. Of two others in its place one that was not served lately makes room.
     pub(super) fn keep(&mut self, query: &Query<'_>, entry: &Entry, version: u64, seen_at: Instant, mark: Mark) {
-        let Some(set) = self.set(query.hash) else { return };
-        let known = set.iter().position(|copy| copy.is_of(query));
-        let place = known.or_else(|| set.iter_mut().position(|copy| !std::mem::take(&mut copy.used)));
-        let Some(copy) = place.and_then(|at| set.get_mut(at)) else {
+        let (set, tag) = (place(query.hash), tag(query.hash));
+        let (Some(tags), Some(copies)) = (self.tags.get_mut(set), self.sets.get_mut(set)) else {
+            return;
+        };
+        // Of two reads of one name, and of two names with one tag, one has a copy.
+        let known = tags.iter().position(|held| *held == tag);
+        if known.is_none()
+            && !self.eager
+            && let Some(wanting) = self.wanting.get_mut(set)
+            && std::mem::replace(wanting, tag) != tag
+        {
+            return;
+        }
+        let way = known.or_else(|| copies.iter_mut().position(|copy| !std::mem::take(&mut copy.used)));
+        let Some((held, copy)) = way.and_then(|way| Some((tags.get_mut(way)?, copies.get_mut(way)?))) else {
             return;
         };
         if let Some(entry) = entry.duplicate(LONGEST) {
+            *held = tag;
             *copy = Copy {
                 hash: query.hash,
                 version,
@@ -76,11 +110,16 @@ impl Copies {
             };
         }
     }
+}
 
-    fn set(&mut self, hash: u64) -> Option<&mut [Copy; 2]> {
-        let index = usize::try_from((hash >> 24) % SETS as u64).ok()?;
-        self.sets.get_mut(index)
-    }
+/// Where the copies of names with this hash are.
+fn place(hash: u64) -> usize {
+    usize::try_from((hash >> 24) % SETS as u64).unwrap_or_default()
+}
+
+/// Never zero: zero means none.
+fn tag(hash: u64) -> u32 {
+    u32::try_from(hash >> 32).unwrap_or_default() | 1
 }
 
 impl Copy {

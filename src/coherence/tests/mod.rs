@@ -163,7 +163,7 @@ impl Bench {
         Self {
             tracked: Tracked::new(Arc::clone(&cache), stream, 0, renews),
             cache,
-            copies: Copies::default(),
+            copies: Copies::eager(),
             origin,
             now: Instant::from_nanos(1_000_000_000_000),
             must_see: Instant::ZERO,

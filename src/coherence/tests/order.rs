@@ -85,7 +85,7 @@ impl Ground {
 
     /// A worker that has copied the entry.
     fn copies(&self) -> Copies {
-        let (mut copies, sight) = (Copies::default(), self.cache.sight(&self.origin, at(FETCHED)));
+        let (mut copies, sight) = (Copies::eager(), self.cache.sight(&self.origin, at(FETCHED)));
         let (query, mut out) = (self.query(), Vec::new());
         let look = self.cache.lookup(
             &mut copies,

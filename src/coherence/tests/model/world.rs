@@ -68,7 +68,7 @@ impl World {
             origin: cache.open().unwrap(),
             hashes: NAMES.map(|name| cache.hash(name.as_bytes())),
             cache,
-            copies: Default::default(),
+            copies: [Copies::eager(), Copies::eager()],
             redis: Redis::new(setup.redirect, now),
             tracked: None,
             subscriber: None,
