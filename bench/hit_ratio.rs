@@ -8,10 +8,17 @@
 //!
 //! nearhit's own columns replay through the production store (`nearhit::cache::Shard` and its policies). Every cache
 //! may hold 1, 5 and 20 % of the unique keys; in the second table 1, 5 and 20 % of all bytes, where sizes differ.
-//! A missed key is stored at once, so admission plays no part. Results go to `bench/results/hit_ratio.{md,json}`.
+//! A missed key is stored at once, so admission plays no part. Results go to `bench/results/hit_ratio.{md,json,svg}`.
 
 #[path = "hit_ratio/caches.rs"]
 mod caches;
+#[path = "hit_ratio/causes.rs"]
+mod causes;
+#[path = "hit_ratio/panels.rs"]
+mod panels;
+#[allow(dead_code, reason = "the other kinds of plots are another bench's")]
+#[path = "support/plot.rs"]
+mod plot;
 #[path = "hit_ratio/requests.rs"]
 mod requests;
 #[path = "hit_ratio/table.rs"]

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::caches::{NAMES, OWN};
+use crate::{causes, panels};
 
 /// One trace at one size.
 pub(crate) struct Point {
@@ -86,12 +87,13 @@ impl Table {
                 .unwrap_or(0);
             let _ = writeln!(
                 out,
-                "- {} @{} %: {:.1} against {:.1} of {}",
+                "- {} @{} %: {:.1} against {:.1} of {}: {}",
                 point.trace,
                 point.share / 10,
                 point.ratios[0],
                 point.best(),
-                NAMES[best]
+                NAMES[best],
+                causes::of(&point.trace).unwrap_or("**not looked into**")
             );
         }
         out
@@ -131,6 +133,15 @@ pub(crate) fn publish(tables: &[Table], partial: bool) -> Result<(), String> {
             .and_then(|()| std::fs::write(&path, text))
             .map_err(|error| format!("write {}: {error}", path.display()))
     };
+    if let Some(equal) = tables.first() {
+        write(
+            "hit_ratio.svg",
+            &panels::draw(
+                "Hit ratio in per cent, by the share of the keys that fit",
+                &equal.points,
+            ),
+        )?;
+    }
     write("hit_ratio.md", &text)?;
     write("hit_ratio.json", &json)
 }

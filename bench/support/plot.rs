@@ -107,24 +107,23 @@ pub(crate) fn curves(title: &str, lines: &[Line<'_>]) -> String {
         power += 1.0;
     }
     for (at, line) in lines.iter().enumerate() {
-        let path: Vec<String> = line
-            .points
-            .iter()
-            .map(|(share, us)| format!("{:.1},{:.1}", x(*share), y(*us)))
-            .collect();
-        let colour = COLOURS[at % COLOURS.len()];
-        push(
-            &mut svg,
-            format_args!(
-                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
-                path.join(" ")
-            ),
-        );
+        let points: Vec<_> = line.points.iter().map(|(share, us)| (x(*share), y(*us))).collect();
+        self::line(&mut svg, at, &points);
     }
     svg + "</svg>\n"
 }
 
-fn open(title: &str, height: f64) -> String {
+/// The line of the series with this number.
+pub(crate) fn line(svg: &mut String, series: usize, points: &[(f64, f64)]) {
+    let path: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    let (colour, path) = (COLOURS[series % COLOURS.len()], path.join(" "));
+    push(
+        svg,
+        format_args!("<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{path}\"/>"),
+    );
+}
+
+pub(crate) fn open(title: &str, height: f64) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" {FONT}>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
@@ -139,7 +138,7 @@ fn open(title: &str, height: f64) -> String {
     svg
 }
 
-fn legend(svg: &mut String, names: &[&str], y: f64) {
+pub(crate) fn legend(svg: &mut String, names: &[&str], y: f64) {
     let mut x = 12.0;
     for (at, name) in names.iter().enumerate() {
         let (top, colour) = (y - 9.0, COLOURS[at % COLOURS.len()]);
@@ -152,7 +151,7 @@ fn legend(svg: &mut String, names: &[&str], y: f64) {
     }
 }
 
-fn rule(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
+pub(crate) fn rule(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
     push(
         svg,
         format_args!(
@@ -162,7 +161,7 @@ fn rule(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
     );
 }
 
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
+pub(crate) fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
     push(
         svg,
         format_args!(

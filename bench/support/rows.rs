@@ -94,6 +94,11 @@ fn small_values(pipeline: usize, aims: &[f64; 6]) -> Vec<Row> {
         row("hit", cell(Work::Hot, Via::Cached), &[(Total, hit)]),
         row("hit, unix socket", cell(Work::Hot, Via::CachedUnix), &[(Total, unix)]),
         row(
+            "redis-server itself, unix socket",
+            cell(Work::Hot, Via::DirectUnix),
+            &[],
+        ),
+        row(
             "passed on, near-cache off",
             cell(Work::Hot, Via::CacheOff),
             &[(Total, passed)],
@@ -147,6 +152,11 @@ fn latencies(rate: u64) -> Vec<Row> {
     vec![
         row("one connection, hit", alone(Via::Cached), &[(P50, 1.0)]),
         row("one connection, unix socket", alone(Via::CachedUnix), &[]),
+        row(
+            "one connection, redis-server itself, unix socket",
+            alone(Via::DirectUnix),
+            &[],
+        ),
         row("one connection, passed on", alone(Via::CacheOff), &[(P50, 2.15)]),
         row("fixed rate, hit", at_rate(Via::Cached), &[]),
         row("fixed rate, unix socket", at_rate(Via::CachedUnix), &[]),

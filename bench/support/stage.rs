@@ -62,14 +62,15 @@ pub(crate) struct Calls {
 impl Stage {
     /// Starts the servers and writes all keys.
     pub(crate) fn start(works: &Works) -> Result<Self, String> {
-        let direct = RedisServer::start();
+        let unix = temp_dir();
+        let server_socket = unix.path().join("redis.sock").display().to_string();
+        let direct = RedisServer::builder().arg("--unixsocket", &server_socket).start();
         let behind = RedisServer::start();
         for server in [&direct, &behind] {
             for work in Work::ALL.into_iter().filter(|work| works.has(*work)) {
                 every_key(&tcp(server.addr()), works, work, true)?;
             }
         }
-        let unix = temp_dir();
         let socket = format!("unix://{}", unix.path().join("nearhit.sock").display());
         Ok(Self {
             inside: vec![Inside::start(&behind.url(), 1)?, Inside::start(&behind.url(), 2)?],
@@ -116,9 +117,12 @@ impl Stage {
     /// Where this way leads; in-process it is the server behind.
     pub(crate) fn target(&self, via: Via) -> Target<'_> {
         let proxy = match via {
-            Via::Direct => {
+            Via::Direct | Via::DirectUnix => {
                 return Target {
-                    url: tcp(self.direct.addr()),
+                    url: match via {
+                        Via::DirectUnix => self.unix("redis.sock"),
+                        _ => tcp(self.direct.addr()),
+                    },
                     front_pid: self.direct.pid(),
                     back_pid: None,
                     server: &self.direct,
@@ -134,10 +138,7 @@ impl Stage {
             Via::SmallCache => &self.small,
         };
         let url = match via {
-            Via::CachedUnix => UpstreamUrl {
-                address: Address::Unix(self.unix.path().join("nearhit.sock")),
-                ..UpstreamUrl::default()
-            },
+            Via::CachedUnix => self.unix("nearhit.sock"),
             _ => tcp(proxy.addr()),
         };
         Target {
@@ -146,6 +147,13 @@ impl Stage {
             back_pid: Some(self.behind.pid()),
             server: &self.behind,
             proxy: Some(proxy),
+        }
+    }
+
+    fn unix(&self, name: &str) -> UpstreamUrl {
+        UpstreamUrl {
+            address: Address::Unix(self.unix.path().join(name)),
+            ..UpstreamUrl::default()
         }
     }
 

@@ -63,6 +63,8 @@ impl Work {
 pub(crate) enum Via {
     /// Straight to a redis-server that has no nearhit in front.
     Direct,
+    /// The same server over its Unix socket.
+    DirectUnix,
     /// Through nearhit as it comes.
     Cached,
     /// The same over its Unix socket.
@@ -84,6 +86,7 @@ impl Via {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::DirectUnix => "direct, unix socket",
             Self::Cached => "hit",
             Self::CachedUnix => "hit, unix socket",
             Self::InProcess(1) => "hit, in-process, one thread",
