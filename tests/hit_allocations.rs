@@ -5,17 +5,15 @@ mod support;
 
 use nearhit::Proxy;
 use nearhit::config::Config;
-use nearhit::load::{Order, Picker, Replies, Script};
-use nearhit::time::Instant;
+use nearhit::load::{Order, Picker, Player, Script};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use support::{RedisServer, wait_for};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Requests in a window. What happens once in a while (every tick of 100 ms) may allocate, so not each window is clean;
 /// what every hit does, or one in a thousand, would leave none.
-const WINDOW: usize = 6_400;
+const WINDOW: u64 = 6_400;
 const WINDOWS: usize = 100;
 const PIPELINE: usize = 16;
 
@@ -79,20 +77,23 @@ fn a_hit_allocates_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let proxy = proxy(&redis).await;
-        let mut stream = proxy.connect();
-        let mut picker = Picker::new(&Order::InTurn, 100, 0, 1);
-        read(&mut stream, &script, &mut picker, WINDOW).await;
+        let player = || {
+            let picker = Picker::new(&Order::InTurn, 100, 0, 1);
+            Player::new(proxy.connect(), script.clone(), picker, PIPELINE)
+        };
+        let mut client = player();
+        client.play(WINDOW).await.expect("the right replies");
 
         WATCHED.store(worker(), Ordering::Relaxed);
         // A new client is no hit: the count counts.
-        read(&mut proxy.connect(), &script, &mut picker, PIPELINE).await;
+        player().batch().await.expect("the right replies");
         assert!(COUNT.load(Ordering::Relaxed) > 0);
         let mut fewest = u64::MAX;
         for _ in 0..WINDOWS {
             let (before, hits) = (COUNT.load(Ordering::Relaxed), proxy.cache().stats().hits);
-            read(&mut stream, &script, &mut picker, WINDOW).await;
+            client.play(WINDOW).await.expect("the right replies");
             let allocated = COUNT.load(Ordering::Relaxed) - before;
-            if proxy.cache().stats().hits - hits == WINDOW as u64 {
+            if proxy.cache().stats().hits - hits == WINDOW {
                 fewest = fewest.min(allocated);
             }
         }
@@ -120,21 +121,4 @@ fn worker() -> i32 {
     };
     let task = tasks.flatten().find(is_worker).expect("a worker");
     task.file_name().to_string_lossy().parse().expect("a number")
-}
-
-async fn read(stream: &mut nearhit::proxy::Stream, script: &Script, picker: &mut Picker, count: usize) {
-    let (mut out, mut buffer, mut replies) = (Vec::new(), vec![0; 16 * 1024], Replies::default());
-    for _ in 0..count / PIPELINE {
-        out.clear();
-        for _ in 0..PIPELINE {
-            let exchange = picker.pick();
-            script.append_request(exchange, &mut out);
-            replies.expect(exchange, Instant::ZERO);
-        }
-        stream.write_all(&out).await.expect("send");
-        while replies.waiting() > 0 {
-            let count = stream.read(&mut buffer).await.expect("receive");
-            replies.take(script, &buffer[..count], |_| ()).expect("the right reply");
-        }
-    }
 }

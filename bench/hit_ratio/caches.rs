@@ -29,6 +29,11 @@ pub(crate) fn replay(name: &str, keys: &[u32], bound: Bound, sizes: Option<&[u32
     }
 }
 
+/// How many were there.
+fn count(keys: &[u32], mut read: impl FnMut(u32) -> bool) -> u64 {
+    keys.iter().filter(|&&key| read(key)).count() as u64
+}
+
 fn size_of(key: u32, sizes: Option<&[u32]>) -> u32 {
     sizes.map_or(1, |sizes| sizes[key as usize])
 }
@@ -111,15 +116,13 @@ fn quick_cache(keys: &[u32], bound: Bound, sizes: Option<&[u32]>) -> u64 {
         Bound::Bytes(most) => (usize::try_from(most / 500).expect("fits").max(20), most),
     };
     let mut cache = quick_cache::unsync::Cache::with_weighter(items, capacity, Weighter);
-    let mut hits = 0;
-    for &key in keys {
-        if cache.get(&key).is_some() {
-            hits += 1;
-        } else {
+    count(keys, |key| {
+        let there = cache.get(&key).is_some();
+        if !there {
             cache.insert(key, size_of(key, sizes));
         }
-    }
-    hits
+        there
+    })
 }
 
 fn moka(keys: &[u32], bound: Bound, sizes: Option<&[u32]>) -> u64 {
@@ -131,13 +134,11 @@ fn moka(keys: &[u32], bound: Bound, sizes: Option<&[u32]>) -> u64 {
         .max_capacity(capacity)
         .weigher(|_: &u32, size: &u32| *size)
         .build();
-    let mut hits = 0;
-    for &key in keys {
-        if cache.get(&key).is_some() {
-            hits += 1;
-        } else {
+    count(keys, |key| {
+        let there = cache.get(&key).is_some();
+        if !there {
             cache.insert(key, size_of(key, sizes));
         }
-    }
-    hits
+        there
+    })
 }

@@ -9,17 +9,14 @@ use std::time::Duration;
 
 use nearhit::Proxy;
 use nearhit::config::{Admission, CacheMode, Config, UpstreamUrl};
-use nearhit::load::{self, Load, Order, Pace, Picker, Replies, Script, Until};
+use nearhit::load::{self, Load, Order, Pace, Picker, Player, Script, Until};
 use nearhit::metrics::LatencyArray;
-use nearhit::proxy::Stream;
 use nearhit::resp::{RequestLimits, RequestScan, RequestScanner};
-use nearhit::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{eventually, wait_for};
 
 /// How many requests of a stream stand in one write.
-const PIPELINE: u64 = 16;
+const PIPELINE: usize = 16;
 /// Under valgrind everything is fifty times slower.
 const SLOW: Duration = Duration::from_secs(60);
 const KEYS: u32 = 1_000;
@@ -123,7 +120,7 @@ fn scan(count: u64) -> Result<(), String> {
         script.append_request(picker.pick(), &mut buffer);
     }
     let mut scanner = RequestScanner::new(RequestLimits::default());
-    for _ in 0..count / PIPELINE {
+    for _ in 0..count / PIPELINE as u64 {
         let mut rest = black_box(buffer.as_slice());
         while !rest.is_empty() {
             let RequestScan::Complete { consumed } = scanner.scan(rest).map_err(|error| format!("{error:?}"))? else {
@@ -152,16 +149,17 @@ fn session(upstream: &UpstreamUrl, count: u64, sets: u32, set: impl FnOnce(&mut 
     let script = Script::new("key:", KEYS, 64);
     write(upstream, &script, script.keys().into())?;
     let proxy = start(upstream, set)?;
-    let mut stream = proxy.connect();
     let hits = || proxy.cache().stats().hits;
     let before = runtime()?.block_on(async {
         let reads = Picker::new(&Order::InTurn, KEYS, 0, 1);
-        play(&mut stream, &script, reads, u64::from(KEYS) * 4).await?;
+        let mut player = Player::new(proxy.connect(), script, reads, PIPELINE);
+        player.play(u64::from(KEYS) * 4).await?;
         let before = hits();
-        let picker = Picker::new(&Order::Uniform, KEYS, sets, 1);
-        play(&mut stream, &script, picker, count).await?;
-        Ok::<_, String>(before)
-    })?;
+        player.pick_from(Picker::new(&Order::Uniform, KEYS, sets, 1));
+        player.play(count).await?;
+        Ok(before)
+    });
+    let before = before.map_err(|error: nearhit::error::Error| error.to_string())?;
     tell_threads()?;
     Ok(hits() - before)
 }
@@ -179,9 +177,10 @@ fn fill(upstream: &UpstreamUrl, count: u64, changed: u64) -> Result<(), String> 
     let script = Script::new("key:", FILLED, 64);
     write(upstream, &script, FILLED.into())?;
     let proxy = start(upstream, |config| config.cache.admission = Admission::Always)?;
-    let mut stream = proxy.connect();
     let reads = Picker::new(&Order::InTurn, FILLED, 0, 1);
-    runtime()?.block_on(play(&mut stream, &script, reads, count))?;
+    let mut player = Player::new(proxy.connect(), script.clone(), reads, PIPELINE);
+    let played = runtime()?.block_on(player.play(count));
+    played.map_err(|error| error.to_string())?;
     let stored = eventually(SLOW, || proxy.cache().stats().entries as u64 >= count);
     if !stored {
         return Err(format!(
@@ -224,26 +223,6 @@ fn write(upstream: &UpstreamUrl, script: &Script, count: u64) -> Result<(), Stri
     let all = Until::Requests(count);
     let done: load::Done = load.run(Pace::Closed { pipeline: 100 }, all, false).map_err(text)?;
     black_box(done.requests());
-    Ok(())
-}
-
-async fn play(stream: &mut Stream, script: &Script, mut picker: Picker, count: u64) -> Result<(), String> {
-    let (mut out, mut buffer, mut replies) = (Vec::new(), vec![0; 64 * 1024], Replies::default());
-    for _ in 0..count / PIPELINE {
-        out.clear();
-        for _ in 0..PIPELINE {
-            let exchange = picker.pick();
-            script.append_request(exchange, &mut out);
-            replies.expect(exchange, Instant::ZERO);
-        }
-        stream.write_all(&out).await.map_err(|error| error.to_string())?;
-        while replies.waiting() > 0 {
-            let count = stream.read(&mut buffer).await.map_err(|error| error.to_string())?;
-            let bytes = buffer.get(..count).filter(|bytes| !bytes.is_empty());
-            let bytes = bytes.ok_or("the proxy closed the stream")?;
-            replies.take(script, bytes, |_| ()).map_err(|error| error.to_string())?;
-        }
-    }
     Ok(())
 }
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use nearhit::Proxy;
 use nearhit::config::Config;
-use nearhit::load::{Picker, Replies, Script};
+use nearhit::load::{Picker, Player, Script};
 use nearhit::proxy::{CacheStats, Stream};
 use nearhit::time::{Instant, now};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 use super::cpu::CpuTime;
@@ -102,7 +101,8 @@ fn client(streams: Vec<(Stream, Picker)>, script: &Script, pipeline: usize, dead
     runtime()?.block_on(async {
         let mut playing = JoinSet::new();
         for (stream, picker) in streams {
-            playing.spawn(session(stream, script.clone(), picker, pipeline, deadline));
+            let player = Player::new(stream, script.clone(), picker, pipeline);
+            playing.spawn(session(player, deadline));
         }
         let mut requests = 0;
         while let Some(played) = playing.join_next().await {
@@ -112,33 +112,10 @@ fn client(streams: Vec<(Stream, Picker)>, script: &Script, pipeline: usize, dead
     })
 }
 
-async fn session(
-    mut stream: Stream,
-    script: Script,
-    mut picker: Picker,
-    pipeline: usize,
-    deadline: Instant,
-) -> Result<u64, String> {
-    let (mut out, mut buffer, mut replies) = (Vec::new(), vec![0; 64 * 1024], Replies::default());
+async fn session(mut player: Player<Stream>, deadline: Instant) -> Result<u64, String> {
     let mut requests = 0;
     while now() < deadline {
-        out.clear();
-        for _ in 0..pipeline {
-            let exchange = picker.pick();
-            script.append_request(exchange, &mut out);
-            replies.expect(exchange, Instant::ZERO);
-        }
-        stream.write_all(&out).await.map_err(|error| error.to_string())?;
-        while replies.waiting() > 0 {
-            let count = stream.read(&mut buffer).await.map_err(|error| error.to_string())?;
-            if count == 0 {
-                return Err("the proxy closed a stream".to_owned());
-            }
-            let answered = |_| requests += 1;
-            replies
-                .take(&script, &buffer[..count], answered)
-                .map_err(|error| error.to_string())?;
-        }
+        requests += player.batch().await.map_err(|error| error.to_string())?;
     }
     Ok(requests)
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,10 @@ pub const COPY_LIMIT: usize = 16 * 1024;
 
 /// Bytes that count the owners of bytes that are shared.
 const OWNERS: usize = 24;
+
+/// It was served; it was served since its key was last touched at the server.
+const SERVED: u8 = 1;
+const HOT: u8 = 2;
 
 /// No bound on an entry's life.
 const FOR_EVER: u32 = u32::MAX;
@@ -72,8 +76,8 @@ pub struct Entry {
     shape: Shape,
     /// The key did not exist.
     pub negative: bool,
-    /// It was served since its key was last touched at the server. Relaxed: being late or early by a hit does not matter.
-    hit: AtomicBool,
+    /// [`SERVED`] and [`HOT`]. Relaxed: being late or early by a hit does not matter.
+    hit: AtomicU8,
 }
 
 /// The bytes of an entry.
@@ -123,7 +127,7 @@ impl Entry {
             rest_len,
             shape,
             negative: false,
-            hit: AtomicBool::new(false),
+            hit: AtomicU8::new(0),
         })
     }
 
@@ -203,18 +207,23 @@ impl Entry {
     /// writes.
     pub fn note_hit(&self) {
         if !self.was_hit() {
-            self.hit.store(true, Ordering::Relaxed);
+            self.hit.store(SERVED | HOT, Ordering::Relaxed);
         }
+    }
+
+    /// Whether it was ever served.
+    pub fn was_served(&self) -> bool {
+        self.hit.load(Ordering::Relaxed) & SERVED != 0
     }
 
     /// Whether it was served since that was forgotten last.
     pub fn was_hit(&self) -> bool {
-        self.hit.load(Ordering::Relaxed)
+        self.hit.load(Ordering::Relaxed) & HOT != 0
     }
 
     /// Its key is about to be touched at the server.
     pub fn forget_hit(&self) {
-        self.hit.store(false, Ordering::Relaxed);
+        self.hit.fetch_and(!HOT, Ordering::Relaxed);
     }
 
     /// The same entry once more, if its name, arguments and reply are one text of at most `longest` bytes.
@@ -223,7 +232,7 @@ impl Entry {
         (text.len() <= longest).then(|| Self {
             text: Text::Together(text.clone()),
             heat: self.heat.copied(),
-            hit: AtomicBool::new(self.was_hit()),
+            hit: AtomicU8::new(self.hit.load(Ordering::Relaxed)),
             ..*self
         })
     }

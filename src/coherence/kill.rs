@@ -251,7 +251,7 @@ fn has_earned<W>(slot: &Slot<State<W>>) -> Option<bool> {
         flights.filter(|flight| flight.generation == record.generation)
     });
     let joined = alive.into_iter().flatten().map(|flight| !flight.joiners.is_empty());
-    let hit = slot.entries().iter().map(Entry::was_hit);
+    let hit = slot.entries().iter().map(Entry::was_served);
     hit.chain(joined).max()
 }
 

@@ -11,13 +11,14 @@
 //! **Open**: requests are due at a fixed rate, whether replies come or not, and latency counts from when a request was
 //! due, not from when it could at last be sent: no coordinated omission ("How NOT to Measure Latency", Gil Tene, 2015).
 //!
-//! One thread does all of it. It is meant for benchmarks: nothing here is part of serving clients.
+//! One thread does all of it. [`Player`] does the same over one stream that is there already, of whatever kind. It is meant for benchmarks: nothing here is part of serving clients.
 
 mod caller;
 mod crowd;
 mod driver;
 mod keys;
 mod lane;
+mod player;
 mod record;
 mod replies;
 mod script;
@@ -26,6 +27,7 @@ mod zipf;
 pub use caller::Caller;
 pub use driver::{Load, Pace, Until};
 pub use keys::{Order, Picker, Trace};
+pub use player::Player;
 pub use record::Done;
 pub use replies::Replies;
 pub use script::{Exchange, MIN_VALUE_BYTES, Script, Verb};

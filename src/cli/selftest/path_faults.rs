@@ -57,16 +57,16 @@ impl PathLane<'_> {
     async fn stop(&mut self, chosen: usize) -> Result<(), String> {
         let time = self.random.millis(200, 2000);
         let instance = self.instances.get(chosen).ok_or("no instance")?;
-        instance.signal(Signal::STOP);
+        instance.process.signal(Signal::STOP);
         sleep(time).await;
-        instance.signal(Signal::CONT);
+        instance.process.signal(Signal::CONT);
         Ok(())
     }
 
     async fn kill(&mut self, chosen: usize) -> Result<(), String> {
         let instance = self.instances.get_mut(chosen).ok_or("no instance")?;
         self.proof.lock().await.keep(chosen, instance).await;
-        instance.kill().await;
+        instance.process.kill().await;
         sleep(self.random.millis(0, 200)).await;
         instance.start().await.map_err(|failure| failure.message)
     }

@@ -139,11 +139,11 @@ impl Stage {
 
     /// Stops everything, and removes what was written to somebody else's server.
     async fn clean(self) {
-        for instance in self.instances {
-            instance.stop().await;
+        for mut instance in self.instances {
+            instance.process.stop().await;
         }
         match self.redis {
-            Some(redis) => redis.stop().await,
+            Some(mut redis) => redis.process.stop().await,
             None => remove_keys(&self.world, &self.target).await,
         }
     }
@@ -161,7 +161,7 @@ async fn start_redis(
         if let Ok(Ok(())) = timeout(FAKETIME_START, redis.start(&[])).await {
             return Ok(redis);
         }
-        redis.kill().await;
+        redis.process.kill().await;
         redis.faketime = None;
     }
     redis.start(&[]).await?;

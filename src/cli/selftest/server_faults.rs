@@ -150,9 +150,9 @@ impl ServerLane<'_> {
 
     async fn stop(&mut self, time: Duration) -> Made {
         let redis = self.redis.as_deref().ok_or("somebody else's server")?;
-        redis.signal(Signal::STOP);
+        redis.process.signal(Signal::STOP);
         sleep(time).await;
-        redis.signal(Signal::CONT);
+        redis.process.signal(Signal::CONT);
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl ServerLane<'_> {
         self.quiet().await?;
         let parts = self.world.begin_loss(&self.world.dbs);
         let redis = self.redis.as_deref_mut().ok_or("somebody else's server")?;
-        redis.kill().await;
+        redis.process.kill().await;
         redis.forget_data();
         let started = redis.start(&[]).await.map_err(|failure| failure.message);
         let outcome = if started.is_ok() {
@@ -193,7 +193,7 @@ impl ServerLane<'_> {
         self.wait_for_aof().await?;
         sleep(self.random.millis(50, 300)).await;
         let redis = self.redis.as_deref_mut().ok_or("somebody else's server")?;
-        redis.kill().await;
+        redis.process.kill().await;
         let started = redis.start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
         started.map_err(|failure| failure.message)?;
         self.set("appendonly", "no").await?;

@@ -28,15 +28,19 @@ pub(super) fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// A child process. Dropping it kills it; when this process dies, its watchdog does.
+/// A child process, while there is one: it may be started again. Dropping it kills it; when this process dies, its
+/// watchdog does.
+#[derive(Debug, Default)]
+pub(super) struct Process(Option<Running>);
+
 #[derive(Debug)]
-struct Process {
+struct Running {
     child: Child,
     watchdog: Watchdog,
 }
 
 impl Process {
-    async fn start(mut command: Command, dir: &Path) -> Result<Self, Failure> {
+    async fn start(&mut self, mut command: Command, dir: &Path) -> Result<(), Failure> {
         let failed = |error: std::io::Error| Failure::new(format!("start a process in {}: {error}", dir.display()));
         std::fs::create_dir_all(dir).map_err(failed)?;
         let log = File::options()
@@ -54,27 +58,39 @@ impl Process {
         let child = command.spawn().map_err(failed)?;
         let mut watchdog = Watchdog::start(dir).map_err(failed)?;
         watchdog.add(child.id().unwrap_or(0)).await.map_err(failed)?;
-        Ok(Self { child, watchdog })
+        self.0 = Some(Running { child, watchdog });
+        Ok(())
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Whether it runs no more, or never did.
+    fn has_ended(&mut self) -> bool {
+        let running = self.0.as_mut();
+        running.is_none_or(|running| !matches!(running.child.try_wait(), Ok(None)))
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
         // `id` is none once the child was waited for, so the pid is still its own.
-        let pid = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let id = self.0.as_ref().and_then(|running| running.child.id());
+        let pid = id.and_then(|id| i32::try_from(id).ok());
         // An error means that it has just ended.
         let _: Option<Result<(), _>> = pid.and_then(Pid::from_raw).map(|pid| kill_process(pid, signal));
     }
 
-    /// SIGKILL, and it is gone.
-    async fn kill(mut self) {
-        drop(self.child.kill().await);
-        self.watchdog.dismiss().await;
+    /// SIGKILL, and it is gone; what a server had not written is lost.
+    pub(super) async fn kill(&mut self) {
+        if let Some(mut running) = self.0.take() {
+            drop(running.child.kill().await);
+            running.watchdog.dismiss().await;
+        }
     }
 
     /// SIGTERM, and SIGKILL to whoever stays.
-    async fn stop(mut self) {
+    pub(super) async fn stop(&mut self) {
         self.signal(Signal::CONT);
         self.signal(Signal::TERM);
-        drop(timeout(STOP, self.child.wait()).await);
+        if let Some(running) = &mut self.0 {
+            drop(timeout(STOP, running.child.wait()).await);
+        }
         self.kill().await;
     }
 }
@@ -142,7 +158,7 @@ pub(super) struct Redis {
     pub(super) port: u16,
     /// libfaketime, where clock jumps are wanted and it is installed.
     pub(super) faketime: Option<PathBuf>,
-    process: Option<Process>,
+    pub(super) process: Process,
 }
 
 impl Redis {
@@ -159,7 +175,7 @@ impl Redis {
             args,
             port,
             faketime,
-            process: None,
+            process: Process::default(),
         })
     }
 
@@ -188,7 +204,7 @@ impl Redis {
                 .env("FAKETIME_CACHE_DURATION", "1");
             self.set_clock("+0")?;
         }
-        self.process = Some(Process::start(command, &self.dir).await?);
+        self.process.start(command, &self.dir).await?;
         let target = self.target();
         let ready = async {
             while target.command("PING").await.is_err() {
@@ -216,25 +232,6 @@ impl Redis {
     fn clock_file(&self) -> PathBuf {
         self.dir.join("clock")
     }
-
-    pub(super) fn signal(&self, signal: Signal) {
-        if let Some(process) = &self.process {
-            process.signal(signal);
-        }
-    }
-
-    /// SIGKILL. What it had not written is lost.
-    pub(super) async fn kill(&mut self) {
-        if let Some(process) = self.process.take() {
-            process.kill().await;
-        }
-    }
-
-    pub(super) async fn stop(mut self) {
-        if let Some(process) = self.process.take() {
-            process.stop().await;
-        }
-    }
 }
 
 /// One instance of nearhit, a child of the same program.
@@ -244,7 +241,7 @@ pub(super) struct Instance {
     args: Vec<String>,
     pub(super) port: u16,
     metrics_port: u16,
-    process: Option<Process>,
+    pub(super) process: Process,
 }
 
 impl Instance {
@@ -266,7 +263,7 @@ impl Instance {
             args,
             port,
             metrics_port,
-            process: None,
+            process: Process::default(),
         })
     }
 
@@ -275,10 +272,10 @@ impl Instance {
         let program = std::env::current_exe().map_err(|error| Failure::new(format!("find this program: {error}")))?;
         let mut command = Command::new(program);
         command.args(&self.args);
-        self.process = Some(Process::start(command, &self.dir).await?);
+        self.process.start(command, &self.dir).await?;
         let ready = async {
             while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-                if self.has_ended() {
+                if self.process.has_ended() {
                     return false;
                 }
                 sleep(POLL).await;
@@ -291,32 +288,9 @@ impl Instance {
         }
     }
 
-    fn has_ended(&mut self) -> bool {
-        let process = self.process.as_mut();
-        process.is_none_or(|process| !matches!(process.child.try_wait(), Ok(None)))
-    }
-
     fn last_line(&self) -> String {
         let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
         log.lines().last().unwrap_or("it wrote nothing").to_owned()
-    }
-
-    pub(super) fn signal(&self, signal: Signal) {
-        if let Some(process) = &self.process {
-            process.signal(signal);
-        }
-    }
-
-    pub(super) async fn kill(&mut self) {
-        if let Some(process) = self.process.take() {
-            process.kill().await;
-        }
-    }
-
-    pub(super) async fn stop(mut self) {
-        if let Some(process) = self.process.take() {
-            process.stop().await;
-        }
     }
 
     /// Its page of metrics.

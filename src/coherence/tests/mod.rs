@@ -17,6 +17,7 @@ mod sources;
 mod stored;
 mod stream;
 mod touch;
+mod write_hot;
 
 use std::sync::Arc;
 use std::time::Duration;
