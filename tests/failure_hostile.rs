@@ -212,6 +212,7 @@ fn the_memory_of_an_endless_reply_is_given_back() {
         _ => (b"+OK\r\n".to_vec(), Then::GoOn),
     });
     let proxy = Nearhit::serve_with(&fake.url(), &OFF);
+    let before = rss(proxy.pid());
     let mut client = proxy.connect();
     client.send_raw("GET big\r\n");
     let (mut sum, mut chunk) = (0, vec![0; 1 << 20]);
@@ -219,7 +220,8 @@ fn the_memory_of_an_endless_reply_is_given_back() {
         sum += count;
     }
     assert!(sum > 4 << 20, "it is passed on while it comes: {sum}");
-    wait_for("memory", SOON, || rss(proxy.pid()) < 32 << 20);
+    // 64 MiB were passed on; what the allocator keeps of the pieces is up to it.
+    wait_for("memory", SOON, || rss(proxy.pid()) < before + (28 << 20));
 }
 
 /// How many connections a second a server sees that closes every connection after `greet`.

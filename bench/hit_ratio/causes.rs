@@ -27,6 +27,10 @@ pub(crate) fn of(trace: &str) -> Option<&'static str> {
             "three quarters of the keys are asked for once, most others twice and soon: what was asked for last is all there \
              is to know"
         }
+        "orm-busy" => {
+            "two thirds of the repeats come within 1 % of the keys, half of them within 0.15 %: what was asked for last is \
+             asked for again at once, and a sample now and then takes it for cold"
+        }
         "sprite" => {
             "17 of 100 repeats come within 1 % of the keys (70 of them) and 97 within 20 %: in the small cache only who \
              guards a few frequent keys gains, in the large one only what was asked for last counts"

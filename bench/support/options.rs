@@ -25,6 +25,7 @@ pub(crate) struct Options {
     /// Only rows whose name contains this.
     pub(crate) only: String,
     /// Where the results go.
+    #[serde(skip)]
     pub(crate) out: PathBuf,
 }
 
