@@ -5,7 +5,7 @@
 //!        └─ no ── the shard, under its lock ── served, and copied if it is hot
 //! ```
 //! A copy is served under the same verdict as the entry it was made of, and only while the number of its name
-//! ([`Versions`]) is the one it was copied under: it never outlives its entry. Eviction needs to know what is served, so
+//! (`Versions`) is the one it was copied under: it never outlives its entry. Eviction needs to know what is served, so
 //! a copy is made only where a hit has nothing to tell it any more, and lasts for as long as that is so.
 
 use super::flight::Query;

@@ -146,7 +146,8 @@ impl Cell {
                 let Some(position) = position else { continue };
                 found = Some((found.map_or(position, |(highest, _)| highest), position));
             }
-            if found.is_some() && seen.names_one(version) {
+            // Not one that does not fit: below it may be the version whose content was moved back here.
+            if held && seen.names_one(version) {
                 break;
             }
         }

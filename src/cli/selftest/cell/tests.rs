@@ -290,3 +290,23 @@ fn what_may_have_vanished_is_carried_past_a_write_without_effect() {
     cell.settle(void, Outcome::Void, Ttl::None, at(22), None);
     assert_eq!(cell.vanishes(), at(15));
 }
+
+#[test]
+fn i4_a_value_that_is_being_moved_back_may_have_been_read_before_it_was_overwritten() {
+    let mut cell = history(&[held(7), held(8)]);
+    let back = Write {
+        writer: OTHER,
+        content: held(7),
+        ttl: Ttl::None,
+        moved: true,
+        exclusive: true,
+        invoked: at(30),
+    };
+    cell.issue(&back, &mut Vec::new());
+    // Sent when it was the newest, answered when a COPY that brings it back was on its way.
+    let early = Read {
+        completed: at(31),
+        ..read(11)
+    };
+    assert_eq!(judged(&mut cell, early, Seen::Id(7)), Ok(2));
+}
