@@ -1,18 +1,16 @@
 //! Keys seen lately: a fixed table of hashes with the time they were last seen. It answers "is this the second read
 //! within the window" and "was this reply too large a moment ago" without a lock and without growing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::buckets::Buckets;
 use crate::time::Instant;
 
 /// The half of a cell that holds a time.
 const MILLIS: u64 = 0xffff_ffff;
 /// By how many milliseconds two threads' idea of now may differ. Chosen, not measured.
 const CLOCK_SKEW: u64 = 1000;
-
-/// Cells of a bucket: one cache line.
-const WAYS: usize = 8;
 
 /// A table of recently seen key hashes.
 ///
@@ -21,18 +19,15 @@ const WAYS: usize = 8;
 /// keys that meet there drive each other out at every read, and neither is ever known. Updates race without harm (a key
 /// may stand there twice or be forgotten), so all accesses are relaxed.
 pub struct RecentKeys {
-    /// Invariant: a power of two of buckets, at least one.
-    buckets: Box<[[AtomicU64; WAYS]]>,
+    buckets: Buckets,
     window: Duration,
 }
 
 impl RecentKeys {
     /// A table of `cells` (rounded up to a power of two, at least one bucket; 8 bytes each) that forgets after `window`.
     pub fn new(cells: usize, window: Duration) -> Self {
-        let buckets = cells.div_ceil(WAYS).max(1).next_power_of_two();
-        let empty = || std::array::from_fn(|_| AtomicU64::new(0));
         Self {
-            buckets: std::iter::repeat_with(empty).take(buckets).collect(),
+            buckets: Buckets::new(cells),
             window,
         }
     }
@@ -45,7 +40,9 @@ impl RecentKeys {
 
     /// Notes that `hash` was seen now; true when it had been seen within the window before.
     pub fn see(&self, hash: u64, now: Instant) -> bool {
-        let Some(bucket) = self.bucket(hash) else { return false };
+        let Some(bucket) = self.buckets.of(hash) else {
+            return false;
+        };
         let (mut place, mut oldest) = (None, 0);
         for cell in bucket {
             let held = cell.load(Ordering::Relaxed);
@@ -66,7 +63,7 @@ impl RecentKeys {
 
     /// Whether `hash` was seen within the window.
     pub fn knows(&self, hash: u64, now: Instant) -> bool {
-        self.bucket(hash).is_some_and(|bucket| {
+        self.buckets.of(hash).is_some_and(|bucket| {
             let mut held = bucket.iter().map(|cell| cell.load(Ordering::Relaxed));
             held.any(|held| is_of(held, hash) && self.is_recent(held, now))
         })
@@ -74,13 +71,6 @@ impl RecentKeys {
 
     fn is_recent(&self, held: u64, now: Instant) -> bool {
         u128::from(age(held, now)) <= self.window.as_millis()
-    }
-
-    fn bucket(&self, hash: u64) -> Option<&[AtomicU64; WAYS]> {
-        let mask = self.buckets.len() as u64 - 1;
-        usize::try_from(hash & mask)
-            .ok()
-            .and_then(|index| self.buckets.get(index))
     }
 }
 

@@ -7,6 +7,7 @@
 //! What may be served is decided by `coherence/`; this module only keeps, weighs, finds and drops.
 
 mod admission;
+mod buckets;
 mod entry;
 pub mod eviction;
 mod pages;

@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::buckets::Buckets;
 use crate::time::Instant;
 
 /// Strikes before a name is barred: a write between two reads may be chance once or twice.
@@ -20,9 +21,6 @@ const MOST_STRIKES: u64 = STRIKES + 10;
 const FIRST_BAR: Duration = Duration::from_millis(50);
 const LONGEST_BAR: Duration = Duration::from_secs(30);
 
-/// Cells of a bucket: one cache line.
-const WAYS: usize = 8;
-
 /// A cell: the upper bits of a hash, strikes, and when the last one was, in units of 8 milliseconds. 24 bits of them last
 /// for 37 hours; a name that comes back later may be barred once for nothing.
 const TAG: u64 = !0 << 32;
@@ -31,24 +29,17 @@ const UNIT: u64 = 8;
 
 /// A fixed table of names that were fetched in vain lately. Only names with strikes stand in it; of a full bucket the one
 /// with the fewest gives way. Updates race without harm, so all accesses are relaxed.
-pub struct WriteHot {
-    /// Invariant: a power of two of buckets, at least one.
-    buckets: Box<[[AtomicU64; WAYS]]>,
-}
+pub struct WriteHot(Buckets);
 
 impl WriteHot {
     /// A table of `cells` (rounded up to a power of two, at least one bucket; 8 bytes each).
     pub fn new(cells: usize) -> Self {
-        let buckets = cells.div_ceil(WAYS).max(1).next_power_of_two();
-        let empty = || std::array::from_fn(|_| AtomicU64::new(0));
-        Self {
-            buckets: std::iter::repeat_with(empty).take(buckets).collect(),
-        }
+        Self(Buckets::new(cells))
     }
 
     /// The name with this hash was written. `earned`: what was fetched for it had served somebody.
     pub fn written(&self, hash: u64, earned: bool, now: Instant) {
-        let Some(bucket) = self.bucket(hash) else { return };
+        let Some(bucket) = self.0.of(hash) else { return };
         if let Some(cell) = find(bucket, hash) {
             let strikes = strikes(cell.load(Ordering::Relaxed));
             let next = match earned {
@@ -63,7 +54,7 @@ impl WriteHot {
 
     /// Whether a fetch of the name with this hash would be in vain, going by the last ones.
     pub fn bars(&self, hash: u64, now: Instant) -> bool {
-        let held = self.bucket(hash).and_then(|bucket| find(bucket, hash));
+        let held = self.0.of(hash).and_then(|bucket| find(bucket, hash));
         let Some(held) = held.map(|cell| cell.load(Ordering::Relaxed)) else {
             return false;
         };
@@ -74,16 +65,9 @@ impl WriteHot {
         let passed = units(now).wrapping_sub(held & WHEN) & WHEN;
         u128::from(passed * UNIT) < bar.as_millis()
     }
-
-    fn bucket(&self, hash: u64) -> Option<&[AtomicU64; WAYS]> {
-        let mask = self.buckets.len() as u64 - 1;
-        usize::try_from(hash & mask)
-            .ok()
-            .and_then(|index| self.buckets.get(index))
-    }
 }
 
-fn find(bucket: &[AtomicU64; WAYS], hash: u64) -> Option<&AtomicU64> {
+fn find(bucket: &[AtomicU64], hash: u64) -> Option<&AtomicU64> {
     let is_of = |cell: &&AtomicU64| {
         let held = cell.load(Ordering::Relaxed);
         held & TAG == hash & TAG && strikes(held) > 0

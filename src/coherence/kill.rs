@@ -224,7 +224,7 @@ impl<W> NearCache<W> {
             }
         }
         drop(shard);
-        if let Some(earned) = earned {
+        if let Some(earned) = earned.filter(|_| !self.limits.admit_always) {
             self.write_hot.written(hash, earned, self.about_now());
         }
         if effect != Effect::Absent {
