@@ -44,17 +44,26 @@ impl Sight {
     pub(super) fn stream(&self) -> &Stream {
         &self.stream
     }
+
+    /// A session with this sight that has seen what `must_see` says and speaks `version`.
+    pub fn reader(&self, must_see: Instant, version: Version) -> Reader<'_> {
+        Reader {
+            sight: self,
+            must_see,
+            version,
+        }
+    }
 }
 
 /// Who reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     /// What its worker knows of the stream.
-    pub sight: &'a Sight,
+    pub(super) sight: &'a Sight,
     /// What its session has seen ([`super::Causality::must_see`]).
-    pub must_see: Instant,
+    pub(super) must_see: Instant,
     /// The protocol it speaks.
-    pub version: Version,
+    pub(super) version: Version,
 }
 
 /// What became of a lookup.

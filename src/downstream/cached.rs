@@ -24,11 +24,7 @@ impl Turn<'_> {
         let (must_see, version) = (self.core.causality.must_see(), self.core.version);
         let looked = self.with_sight(|turn, sight| {
             let (shared, told) = (&turn.context.shared, turn.core.attributes.get());
-            let reader = Reader {
-                sight,
-                must_see,
-                version,
-            };
+            let reader = sight.reader(must_see, version);
             turn.core.pipeline.ready(turn.muted, |out| {
                 let start = out.len();
                 let mut copies = turn.context.copies.borrow_mut();
@@ -172,11 +168,7 @@ impl Turn<'_> {
     ) -> bool {
         let (cache, version) = (&self.context.shared.cache, self.core.version);
         let mut copies = self.context.copies.borrow_mut();
-        let reader = Reader {
-            sight,
-            must_see,
-            version,
-        };
+        let reader = sight.reader(must_see, version);
         let attribute = self.core.attribute(Source::Hit(None), self.node()).unwrap_or_default();
         self.core.pipeline.ready(self.muted, |out| {
             let start = out.len();

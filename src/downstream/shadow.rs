@@ -25,7 +25,7 @@ use super::cached::{collect_all, query_get};
 use super::context::{Context, Ticket};
 use super::forward::{Forwarded, Op};
 use super::request::{Flow, Turn};
-use crate::coherence::{Keys, Lookup, NearCache, Origin, Query, Reader, Sight};
+use crate::coherence::{Keys, Lookup, NearCache, Origin, Query, Sight};
 use crate::command::{Command, Effect};
 use crate::metrics::{Bypass, CacheResult, ShadowLookup, ShadowVerdict};
 use crate::resp::{Request, members};
@@ -123,11 +123,7 @@ impl Turn<'_> {
         let look = |turn: &mut Self, sight: &Sight| {
             let cache = &turn.context.shared.cache;
             let mut copies = turn.context.copies.borrow_mut();
-            let reader = Reader {
-                sight,
-                must_see,
-                version,
-            };
+            let reader = sight.reader(must_see, version);
             cache.shadow(&mut copies, query, reader, &mut out)
         };
         let Some((lookup, unproved)) = self.with_sight(look) else {
@@ -164,11 +160,7 @@ impl Turn<'_> {
         let serials = self.with_sight(|turn, sight| {
             let cache = &turn.context.shared.cache;
             let mut copies = turn.context.copies.borrow_mut();
-            let reader = Reader {
-                sight,
-                must_see,
-                version,
-            };
+            let reader = sight.reader(must_see, version);
             let serials = collect_all(cache, &mut copies, &queries, keys.len(), reader, &mut out);
             if serials.is_none() {
                 turn.prefetch_all(&queries, keys.len(), sight, must_see);

@@ -14,9 +14,7 @@ use dashmap::DashMap;
 
 use super::{Console, Facts};
 use crate::cache::{EntryId, Policies};
-use crate::coherence::{
-    Causality, Copies, Deliver, Delivery, Fill, Limits, Lookup, NearCache, Origin, Query, Reader, Tracked,
-};
+use crate::coherence::{Causality, Copies, Deliver, Delivery, Fill, Limits, Lookup, NearCache, Origin, Query, Tracked};
 use crate::command::CommandTable;
 use crate::config::{Config, MonitorMode, Policy, PresentAs};
 use crate::downstream::{
@@ -230,11 +228,7 @@ impl Bench {
         };
         let look = |_| {
             let sight = cache.sight(&self.origin(), time::now());
-            let reader = Reader {
-                sight: &sight,
-                must_see: Instant::ZERO,
-                version: Version::V3,
-            };
+            let reader = sight.reader(Instant::ZERO, Version::V3);
             match cache.lookup(&mut Copies::default(), &query, reader, TICKET, &mut Vec::new()) {
                 (Lookup::Lead(lease), _) => Some(lease),
                 _ => None,

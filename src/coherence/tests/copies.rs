@@ -11,7 +11,7 @@ impl Bench {
         let (query, sight) = (self.query(&read), self.sight());
         let found = self
             .cache
-            .copied(&mut self.copies, &query, reader(&sight, self.must_see, read.version));
+            .copied(&mut self.copies, &query, sight.reader(self.must_see, read.version));
         found.map(|entry| text(entry.reply(read.version)))
     }
 

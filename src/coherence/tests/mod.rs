@@ -22,9 +22,7 @@ mod write_hot;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
-    Copies, Deliver, Delivery, Fence, Fill, Lease, Limits, Lookup, NearCache, Origin, Query, Reader, Sight, Tracked,
-};
+use super::{Copies, Deliver, Delivery, Fence, Fill, Lease, Limits, Lookup, NearCache, Origin, Query, Sight, Tracked};
 use crate::cache::eviction::EvictionKind;
 use crate::cache::{EntryId, Policies};
 use crate::metrics::Bypass;
@@ -51,14 +49,6 @@ enum Seen {
 
 fn hit(reply: &str) -> Seen {
     Seen::Hit(reply.into())
-}
-
-fn reader(sight: &Sight, must_see: Instant, version: Version) -> Reader<'_> {
-    Reader {
-        sight,
-        must_see,
-        version,
-    }
 }
 
 /// One cacheable read, as a session would ask it.
@@ -221,7 +211,7 @@ impl Bench {
         let (found, ping_helps) = self.cache.lookup(
             &mut self.copies,
             &query,
-            reader(sight, self.must_see, read.version),
+            sight.reader(self.must_see, read.version),
             waiter,
             &mut out,
         );

@@ -78,7 +78,7 @@ impl Ground {
         let (mut out, query) = (Vec::new(), self.query());
         let entry = self
             .cache
-            .copied(copies, &query, reader(sight, Instant::ZERO, Version::V3))?;
+            .copied(copies, &query, sight.reader(Instant::ZERO, Version::V3))?;
         out.extend_from_slice(entry.reply(Version::V3));
         Some(out)
     }
@@ -90,7 +90,7 @@ impl Ground {
         let look = self.cache.lookup(
             &mut copies,
             &query,
-            reader(&sight, Instant::ZERO, Version::V3),
+            sight.reader(Instant::ZERO, Version::V3),
             1,
             &mut out,
         );
@@ -105,7 +105,7 @@ impl Ground {
         let seen = self.cache.peek(
             &mut Copies::default(),
             &self.query(),
-            reader(sight, Instant::ZERO, Version::V3),
+            sight.reader(Instant::ZERO, Version::V3),
             &mut out,
         );
         seen.map(|_| out)

@@ -203,7 +203,7 @@ fn by_age_several_keys_are_never_read_together() {
     let found = at.cache.peek(
         &mut at.copies,
         &query,
-        reader(&sight, Instant::ZERO, Version::V3),
+        sight.reader(Instant::ZERO, Version::V3),
         &mut Vec::new(),
     );
     assert_eq!(found, None);

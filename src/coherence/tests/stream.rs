@@ -89,12 +89,9 @@ fn bytes_that_are_no_protocol_fence() {
 fn peek(bench: &mut Bench, key: &'static str) -> Option<(u64, String)> {
     let mut out = Vec::new();
     let (query, sight, must_see) = (bench.query(&Read::of(key)), bench.sight(), bench.must_see);
-    let serial = bench.cache.peek(
-        &mut bench.copies,
-        &query,
-        reader(&sight, must_see, Version::V3),
-        &mut out,
-    )?;
+    let serial = bench
+        .cache
+        .peek(&mut bench.copies, &query, sight.reader(must_see, Version::V3), &mut out)?;
     Some((serial, text(&out)))
 }
 
@@ -102,7 +99,7 @@ fn unchanged(bench: &mut Bench, key: &'static str, serial: u64) -> bool {
     let (query, sight, must_see) = (bench.query(&Read::of(key)), bench.sight(), bench.must_see);
     bench
         .cache
-        .is_unchanged(&mut bench.copies, &query, reader(&sight, must_see, Version::V3), serial)
+        .is_unchanged(&mut bench.copies, &query, sight.reader(must_see, Version::V3), serial)
 }
 
 #[test]

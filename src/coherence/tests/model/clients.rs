@@ -221,7 +221,7 @@ impl World {
         let (found, ping_helps) = self.cache.lookup(
             &mut self.copies[asked.client % 2],
             &query,
-            reader(&sight, must_see, protocol),
+            sight.reader(must_see, protocol),
             waiter,
             &mut out,
         );
@@ -259,13 +259,13 @@ impl World {
         let copies = &mut self.copies[client % 2];
         let still = if first {
             let mut out = Vec::new();
-            let serial = cache.peek(copies, &query, reader(sight, must_see, protocol), &mut out);
+            let serial = cache.peek(copies, &query, sight.reader(must_see, protocol), &mut out);
             let version = serial.map(|serial| (serial, version_in(Op::Get(at), &out, protocol)));
             looking.seen.extend(version);
             serial.is_some()
         } else {
             looking.again += 1;
-            cache.is_unchanged(copies, &query, reader(sight, must_see, protocol), looking.seen[at].0)
+            cache.is_unchanged(copies, &query, sight.reader(must_see, protocol), looking.seen[at].0)
         };
         if !still {
             return self.forward(looking.asked);

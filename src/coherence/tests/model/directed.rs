@@ -149,20 +149,19 @@ fn ends(mut world: World) {
 fn seen_then_hit() {
     let mut world = world(false);
     cached(&mut world, 0);
-    others(&mut world, Op::Set(0, None), 0);
-    // Not as a whole in the cache, so it is asked at home.
-    asks(&mut world, A, Op::Mget, false);
-    world.look_on(A);
-    home(&mut world, A);
-    asks(&mut world, A, Op::Get(0), false);
-    ends(world);
+    sees_newer_at_home_then_hits(world);
 }
 
 fn seen_then_hit_on_a_copy() {
     let mut world = world(false);
     cached(&mut world, 0);
     asks(&mut world, A, Op::Get(0), false);
+    sees_newer_at_home_then_hits(world);
+}
+
+fn sees_newer_at_home_then_hits(mut world: World) {
     others(&mut world, Op::Set(0, None), 0);
+    // Not as a whole in the cache, so it is asked at home.
     asks(&mut world, A, Op::Mget, false);
     world.look_on(A);
     home(&mut world, A);

@@ -421,7 +421,7 @@ impl World {
             let held = self.cache.peek(
                 &mut Copies::default(),
                 &query,
-                reader(&sight, Instant::ZERO, Version::V3),
+                sight.reader(Instant::ZERO, Version::V3),
                 &mut out,
             );
             if held.is_some() {
