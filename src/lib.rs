@@ -68,6 +68,7 @@ pub mod proxy;
 pub mod resp;
 mod sync;
 pub mod time;
+pub mod topology;
 pub mod tracking;
 pub mod upstream;
 
