@@ -29,7 +29,7 @@ mod size;
 mod upstream;
 
 pub use choice::{
-    Admission, CacheMode, EvictionKind, InvalidationMode, LogFormat, MonitorMode, OnLoss, PartitionBy, PresentAs,
+    Admission, CacheMode, EvictionKind, InvalidationMode, LogFormat, MonitorMode, OnLoss, PartitionBy, PresentAs, Reads,
 };
 pub use docs::settings_markdown;
 pub use error::{Code, ConfigError, ConfigErrors, Invalid, Place};
@@ -38,7 +38,7 @@ pub use name::{AdminCommand, ClientName, HttpPath, LogLevel};
 pub use policy::Policy;
 pub use row::{Row, Section, Shape, env_name, find_row, flag_name, rows, sections};
 pub use secret::Secret;
-pub use sections::{Cache, Facade, Invalidation, Limits, Log, Metrics, PubSub, Server, Upstream};
+pub use sections::{Cache, Facade, Invalidation, Limits, Log, Metrics, PubSub, Routing, Server, Upstream};
 pub use size::ByteSize;
 pub use upstream::{Address, Credentials, UpstreamUrl};
 
@@ -64,6 +64,8 @@ pub struct Config {
     pub server: Server,
     /// `[upstream]`: the Redis side.
     pub upstream: Upstream,
+    /// `[routing]`: which node is read from.
+    pub routing: Routing,
     /// `[facade]`: what clients may learn about the proxy.
     pub facade: Facade,
     /// `[pubsub]`: subscribers.
@@ -86,6 +88,7 @@ impl Default for Config {
             config_version: 1,
             server: Server::default(),
             upstream: Upstream::default(),
+            routing: Routing::default(),
             facade: Facade::default(),
             pubsub: PubSub::default(),
             cache: Cache::default(),

@@ -11,8 +11,8 @@ use super::error::{Code, Invalid};
 use super::reader::{Node, Reader};
 use super::{
     AdminCommand, Admission, ByteSize, CacheMode, ClientName, EvictionKind, HttpPath, InvalidationMode, Listen,
-    LogFormat, LogLevel, MonitorMode, OnLoss, PartitionBy, PresentAs, Secret, Shape, UpstreamUrl, duration, listen,
-    size, upstream,
+    LogFormat, LogLevel, MonitorMode, OnLoss, PartitionBy, PresentAs, Reads, Secret, Shape, UpstreamUrl, duration,
+    listen, size, upstream,
 };
 
 /// A type that can be set.
@@ -97,6 +97,7 @@ text_settings! {
     EvictionKind, Self::WANTED, str::parse, ToString::to_string;
     InvalidationMode, Self::WANTED, str::parse, ToString::to_string;
     OnLoss, Self::WANTED, str::parse, ToString::to_string;
+    Reads, Self::WANTED, str::parse, ToString::to_string;
     PartitionBy, Self::WANTED, str::parse, ToString::to_string;
     LogFormat, Self::WANTED, str::parse, ToString::to_string;
     MonitorMode, Self::WANTED, str::parse, ToString::to_string;

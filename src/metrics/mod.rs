@@ -30,8 +30,8 @@ pub use hot_keys::{HotKey, HotKeys, SAMPLED, Sampler};
 pub use label::{
     Bypass, CacheResult, CanaryFailure, ChannelOp, ChannelOutcome, ConnectResult, Direction, Disconnect, ErrorKind,
     Evicted, FenceReason, FenceResult, FlushReason, InvalidationEffect, InvalidationKind, InvalidationSource, Label,
-    Labels, Lost, Origin, Outcome, Pool, Refusal, Rejected, ServingMode, Subscriber, SubscriberLoss, TouchResult,
-    Unproved,
+    Labels, Lost, Origin, Outcome, Pool, Refusal, Rejected, RouteReason, RouteTo, ServingMode, Subscriber,
+    SubscriberLoss, TouchResult, Unproved,
 };
 pub use latency::{BUCKETS, LatencyArray, LatencySnapshot, MAX_NANOS};
 pub use node::{NODE_ROWS, NodeFigures, NodeMetrics};
