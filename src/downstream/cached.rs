@@ -95,6 +95,7 @@ impl Turn<'_> {
                 } else {
                     CacheResult::Hit
                 });
+                self.saw_in_memory();
                 let age = self.now.since(fetched_at);
                 self.context.recorder.served_age.record(nanos(age));
                 self.core.answer(query.id.command, Outcome::Hit);
@@ -136,6 +137,7 @@ impl Turn<'_> {
         if served != Some(true) {
             return self.pass(Bypass::MultiKeyMiss, command, request);
         }
+        self.saw_in_memory();
         self.context.recorder.cache.inc(CacheResult::Hit);
         self.core.answer(command.id().number(), Outcome::Hit);
         Flow::Next
@@ -211,7 +213,7 @@ impl Turn<'_> {
     pub(super) fn send_refused_fetches(&mut self) {
         for (number, fetching) in std::mem::take(&mut self.core.sent_home) {
             let op = Op {
-                keys: Keys::One(fetching.key),
+                keys: fetching.keys.clone(),
                 effect: Effect::Read,
                 attribute: self.core.attribute(Source::Upstream(None), self.node()),
                 ..Op::plain(fetching.command, fetching.started)
@@ -227,7 +229,7 @@ impl Turn<'_> {
                     self.core.answer(fetching.command, Outcome::Error);
                 }
             }
-            self.core.causality.fetched(fetching.key);
+            self.core.causality.all_fetched(&fetching.keys);
         }
     }
 
@@ -242,7 +244,7 @@ impl Turn<'_> {
         let number = self.core.pipeline.pend(self.muted);
         self.core.causality.fetching(query.hash);
         let fetching = Fetching {
-            key: query.hash,
+            keys: Keys::One(query.hash),
             command: query.id.command,
             started: self.now,
             source,

@@ -18,6 +18,7 @@ use super::forward::Forwarded;
 use super::large::LargeReplies;
 use super::live::Live;
 use super::pubsub::Hub;
+use super::replicas::Replicas;
 use super::session::Session;
 use super::shadow::Suspects;
 use crate::coherence::{Causality, Copies, Delivery, NearCache};
@@ -26,6 +27,7 @@ use crate::config::{CacheMode, Limits, MonitorMode, PresentAs, PubSub};
 use crate::metrics::{Metrics, WorkerRecorder};
 use crate::resp::{Request, Version};
 use crate::time::Instant;
+use crate::topology::{Routing, Seen};
 use crate::upstream::{Identity, Pool};
 
 /// How often silent clients are looked for: so much later than allowed they may be noticed. Redis looks once a second.
@@ -83,6 +85,10 @@ pub struct Asker<'a> {
     pub causality: &'a Causality,
     /// Whether it is told where its answers come from; it may change that.
     pub attributes: &'a Cell<bool>,
+    /// What it has seen, where replicas may be read.
+    pub seen: Option<&'a Seen>,
+    /// What it said about replicas: READONLY or READWRITE.
+    pub replicas: Option<bool>,
 }
 
 /// A subcommand of nearhit's own command.
@@ -166,6 +172,8 @@ impl Settings {
 pub struct Shared {
     /// The near-cache.
     pub cache: Arc<NearCache<Ticket>>,
+    /// Where reads go; `None`: all to the one server there is.
+    pub routing: Option<Arc<Routing>>,
     /// The command table; replaced when the upstream's commands are learned.
     pub table: ArcSwap<CommandTable>,
     /// Settings of sessions.
@@ -190,8 +198,10 @@ pub struct Context {
     pub shared: Arc<Shared>,
     /// Which worker this is.
     pub worker: u16,
-    /// Its connections to the server.
+    /// Its connections to the server; to the master, where there are replicas.
     pub pool: RefCell<Pool<Forwarded>>,
+    /// Its connections to replicas.
+    pub replicas: Replicas,
     /// Its counters.
     pub recorder: Arc<WorkerRecorder>,
     /// Its sessions' subscriptions, by who they are at the server.
@@ -229,6 +239,7 @@ impl Context {
             hubs: RefCell::default(),
             shared,
             worker,
+            replicas: Replicas::new(&pool),
             pool: RefCell::new(pool),
             recorder,
             sessions: RefCell::default(),
@@ -274,6 +285,7 @@ impl Context {
             return;
         }
         self.pool.borrow().check_late(now);
+        self.replicas.check_late(now);
         let Some(limit) = limit else { return };
         for session in self.sessions.borrow().iter().flatten() {
             session.check_late(limit, now);

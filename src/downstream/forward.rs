@@ -16,6 +16,7 @@ use super::door::Knocked;
 use super::edit::Edit;
 use super::pause::Asked;
 use super::pubsub::Change;
+use super::replicas::AtReplica;
 use super::rights::{AclChange, Question};
 use super::session::{Core, Session, nanos};
 use super::shadow::Shadowed;
@@ -123,6 +124,8 @@ pub(super) struct Op {
     pub(super) attribute: Option<Box<[u8]>>,
     /// Shadow mode: what the near-cache would have done with it, if that is not to pass it on.
     pub(super) shadow: Option<Box<Shadowed>>,
+    /// It is asked at a replica.
+    pub(super) replica: Option<Box<AtReplica>>,
 }
 
 impl Op {
@@ -149,6 +152,7 @@ impl Op {
             words: None,
             attribute: None,
             shadow: None,
+            replica: None,
         }
     }
 }
@@ -192,6 +196,7 @@ impl Forwarded {
             Special::Exec(transaction) if transaction.admin => shared.accounts.forget_rights(),
             _ => {}
         }
+        self.note_effects(now);
         if !shared.settings.caching || self.op.shadow.is_some() {
             // What the near-cache would have answered has no effect when it does answer, either.
             return;
@@ -233,7 +238,9 @@ impl Forwarded {
             core.home.answered(self.op.bytes, self.size);
             let largest = &self.session.context.largest;
             largest.set(largest.get().max(self.size));
-            if self.op.shadow.is_none() {
+            if self.op.replica.is_some() {
+                core.causality.all_fetched(&self.op.keys);
+            } else if self.op.shadow.is_none() {
                 core.causality.answered(&self.op.keys, self.op.effect);
             }
         }

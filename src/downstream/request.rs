@@ -335,7 +335,11 @@ impl<'a> Turn<'a> {
             outcome: if writes { Outcome::Write } else { Outcome::Bypass },
             ..Op::plain(command.id().number(), self.now)
         };
-        self.send_home(op, request.frame(), self.core.db, self.core.version);
+        if effect == Effect::Read && !writes && matches!(op.special, Special::No) {
+            self.send_read(op, command, request);
+        } else {
+            self.send_home(op, request.frame(), self.core.db, self.core.version);
+        }
         Flow::Next
     }
 
@@ -358,7 +362,7 @@ impl<'a> Turn<'a> {
             effect: Effect::Read,
             ..Op::plain(command.id().number(), self.now)
         };
-        self.send_home(op, request.frame(), self.core.db, self.core.version);
+        self.send_read(op, command, request);
         Flow::Next
     }
 
@@ -451,7 +455,7 @@ impl<'a> Turn<'a> {
     pub(super) fn collect_keys(&mut self, command: &Command, request: &Request<'_>) -> bool {
         let (keys, cache) = (&mut self.core.keys, &self.context.shared.cache);
         keys.clear();
-        if !self.context.shared.settings.caching {
+        if !self.context.shared.settings.caching && self.context.shared.routing.is_none() {
             return true;
         }
         command

@@ -21,10 +21,11 @@ use super::pipeline::Pipeline;
 use super::pubsub::Listening;
 use super::rights::Verdict;
 use super::upload::Upload;
-use crate::coherence::{Causality, Delivery};
+use crate::coherence::{Causality, Delivery, Keys};
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::resp::{Version, encode, to_resp2};
 use crate::time::{self, Instant};
+use crate::topology::Seen;
 
 /// How long others may have to wait for a client that reads, but slowly. Chosen, not measured.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -37,10 +38,10 @@ pub(super) enum Replies {
     Off,
 }
 
-/// A read that waits for the tracked connection.
+/// A read that waits for the tracked connection, or was asked elsewhere in vain.
 #[derive(Debug)]
 pub(super) struct Fetching {
-    pub(super) key: u64,
+    pub(super) keys: Keys,
     pub(super) command: u16,
     pub(super) started: Instant,
     /// Where the reply will come from.
@@ -106,6 +107,12 @@ pub(super) struct Core {
     pub(super) answered: Vec<(u16, Outcome, u64)>,
     /// Hashes of the current request's keys.
     pub(super) keys: Vec<u64>,
+    /// It was told something of some key.
+    pub(super) has_seen: bool,
+    /// What it has seen, from the first read on that a replica might have answered.
+    pub(super) seen: Option<Box<Seen>>,
+    /// What it said about replicas: READONLY or READWRITE.
+    pub(super) replicas: Option<bool>,
 }
 
 impl Core {
@@ -141,6 +148,9 @@ impl Core {
             attributes: Cell::new(false),
             answered: Vec::new(),
             keys: Vec::new(),
+            has_seen: false,
+            seen: None,
+            replicas: None,
         }
     }
 
@@ -369,7 +379,7 @@ impl Session {
                 core.sent_home.push((number, fetching));
             }
             Delivery::Reply(reply, shape) => {
-                core.causality.fetched(fetching.key);
+                core.fetched(&fetching.keys, time::now());
                 let mut converted = Vec::new();
                 let bytes: &[u8] = match core.version {
                     Version::V3 => reply,
@@ -416,7 +426,7 @@ impl Session {
         let mut reply = Vec::new();
         encode::error(&mut reply, self.context.late_text(limit, false).as_bytes());
         for (number, fetching) in late {
-            core.causality.fetched(fetching.key);
+            core.causality.all_fetched(&fetching.keys);
             core.pipeline.complete(number, &reply);
             core.answer(fetching.command, Outcome::Error);
             let error = (Origin::Proxy, ErrorKind::Timeout);

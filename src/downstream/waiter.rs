@@ -40,6 +40,10 @@ impl Waiter for Forwarded {
             }
             subscribe::Sorted::Reply => {}
         }
+        if self.is_refused_by_replica(frame) {
+            self.send_home();
+            return Taken::Done;
+        }
         if let Special::Change(change) = &self.op.special {
             change.refused(&self.session, self.number);
         }
@@ -146,7 +150,12 @@ impl Waiter for Forwarded {
     }
 
     fn lost(mut self, loss: &Loss, sent: bool, peer: Option<Peer>, now: Instant) {
-        if let Some(flushing) = self.op.flushing.take().filter(|_| sent) {
+        if self.goes_home(loss) {
+            return self.send_home();
+        }
+        // What a node that is the master no more may still do is not seen through this nearhit.
+        let may_be_seen = sent && !matches!(loss, Loss::Left(_));
+        if let Some(flushing) = self.op.flushing.take().filter(|_| may_be_seen) {
             let identity = self.session.core.borrow().account.identity().clone();
             fence::hold(&self.session.context, flushing, &identity, peer);
         }

@@ -284,6 +284,8 @@ label! {
         Silent = "silent",
         /// It said nothing of a key that was changed to see whether it speaks.
         Canary = "canary",
+        /// Another node is the master now, or none is known to be.
+        Moved = "moved",
     }
 }
 

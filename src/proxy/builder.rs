@@ -1,5 +1,6 @@
 //! How a proxy is told what to be, and started.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -9,25 +10,29 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::control::{self, Control};
 use super::handle::Proxy;
 use super::listen::{self, Bound};
+use super::nodes::Nodes;
 use super::partitions::Opener;
 use super::worker::{self, Outboxes, Workers};
 use crate::admin::{Console, Facts};
 use crate::cache::Policies;
 use crate::coherence::{Limits, NearCache};
 use crate::command::CommandTable;
-use crate::config::{Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, UpstreamUrl};
+use crate::config::{
+    Address, Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, Reads, UpstreamUrl,
+};
 use crate::downstream::{AccountSettings, Accounts, Common, Partitions, Settings, Shared, Ticket};
 use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
 use crate::resp::Version;
 use crate::time;
+use crate::topology::{Routing, Rules, Topology};
 use crate::tracking::{Ladder, Source, TrackingThread};
-use crate::upstream::{Gauges, Handshake, Identity, PoolSettings};
+use crate::upstream::{Gauges, Handshake, Identity, PoolSettings, Whereabouts};
 
 /// Settings of a proxy that is not started yet.
 ///
@@ -179,6 +184,9 @@ struct Parts {
     inboxes: Vec<mpsc::UnboundedReceiver<worker::Message>>,
     outboxes: Outboxes,
     tracking_thread: Option<TrackingThread>,
+    found: watch::Sender<Arc<Topology>>,
+    master: Whereabouts,
+    tell_master: watch::Sender<Option<Address>>,
 }
 
 impl Parts {
@@ -197,6 +205,9 @@ impl Parts {
             .map(|_| mpsc::unbounded_channel())
             .unzip();
         let outboxes = Outboxes::new(senders);
+        let topology = Topology::single(config.upstream.url.address.clone());
+        let (tell_master, master) = Whereabouts::new(topology.primary.clone());
+        let found = watch::Sender::new(Arc::new(topology));
         let ladder = ladder(config);
         let caching = !ladder.sources.is_empty();
         let tried_first = ladder.sources.first().map(|source| source.label());
@@ -204,7 +215,7 @@ impl Parts {
             .invalidation_source
             .set_only(tried_first.unwrap_or(InvalidationSource::Off));
         let tracking_thread = caching
-            .then(|| TrackingThread::start(ladder, Arc::clone(&metrics)))
+            .then(|| TrackingThread::start(ladder, master.clone(), Arc::clone(&metrics)))
             .transpose()?;
         let partitions = tracking_thread
             .as_ref()
@@ -220,6 +231,7 @@ impl Parts {
             table: ArcSwap::from_pointee(table),
             settings: settings(config, caching),
             accounts: Accounts::new(account_settings(config, partitions)),
+            routing: routing(config),
             metrics,
             admin: OnceLock::new(),
             peers: DashMap::new(),
@@ -242,6 +254,9 @@ impl Parts {
             inboxes,
             outboxes,
             tracking_thread,
+            found,
+            master,
+            tell_master,
         })
     }
 
@@ -256,6 +271,7 @@ impl Parts {
         let workers = Workers::start(
             &self.shared,
             &pool_settings(config),
+            &self.master,
             &self.gauges,
             self.inboxes,
             self.outboxes,
@@ -276,6 +292,12 @@ impl Parts {
             max_clients: config.server.max_clients,
             touch_interval: config.cache.touch_interval,
             channel: config.invalidation.channel.clone(),
+            nodes: Nodes {
+                found: self.found,
+                master: self.master,
+                tell_master: self.tell_master,
+                zones: zones(config),
+            },
         };
         let control = control::start(control)?;
         Ok(Proxy::new(
@@ -327,6 +349,28 @@ fn ladder(config: &Config) -> Ladder {
         canary_key: canary.into_bytes().into(),
         canary_interval: (!invalidation.canary_interval.is_zero()).then_some(invalidation.canary_interval),
     }
+}
+
+/// How reads are routed, where there may be more than one node.
+fn routing(config: &Config) -> Option<Arc<Routing>> {
+    let routing = &config.routing;
+    let by_policy = config.policies.iter().any(|policy| policy.reads.is_some());
+    let rules = Rules {
+        reads: routing.reads,
+        max_lag: routing.replica_max_lag,
+        max_lag_bytes: routing.replica_max_lag_bytes.bytes(),
+        stale_reads: routing.stale_reads,
+        zone: routing.zone.clone(),
+    };
+    (by_policy || routing.reads != Reads::Master).then(|| Arc::new(Routing::new(rules, &config.policies)))
+}
+
+fn zones(config: &Config) -> HashMap<String, String> {
+    let zones = config.routing.zones.iter();
+    zones
+        .filter_map(|zone| zone.split_once('='))
+        .map(|(node, zone)| (node.trim().to_owned(), zone.trim().to_owned()))
+        .collect()
 }
 
 fn limits(config: &Config) -> Limits {
@@ -411,7 +455,7 @@ fn handshake(config: &Config, identity: &Identity) -> Handshake {
 fn pool_settings(config: &Config) -> PoolSettings {
     let upstream = &config.upstream;
     PoolSettings {
-        address: upstream.url.address.clone(),
+        address: None,
         client_name: upstream.client_name.to_string(),
         connect_timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,

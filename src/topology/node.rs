@@ -1,6 +1,7 @@
 //! What is known of one node: written by whoever watches it, read by every worker for each read it routes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -84,8 +85,8 @@ pub struct Node {
     address: Address,
     /// What its place in the order of candidates for a key is made of.
     seed: u64,
-    /// Its availability zone, if known; empty: not.
-    zone: String,
+    /// Its availability zone, if the configuration or the node itself has told; empty: there is none.
+    zone: OnceLock<String>,
     source: AtomicU32,
     /// Index into [`Objection::STORED`], counted from one; 0: none.
     objection: AtomicU8,
@@ -99,14 +100,18 @@ pub struct Node {
 const SMOOTH: u64 = 8;
 
 impl Node {
-    /// A node that was not asked yet.
+    /// A node that was not asked yet; `zone` is empty if it is to tell it itself.
     pub fn new(address: Address, zone: String) -> Self {
+        let told = OnceLock::new();
+        if !zone.is_empty() {
+            let _first = told.set(zone);
+        }
         let mut hasher = DefaultHasher::new();
         address.to_string().hash(&mut hasher);
         Self {
             seed: hasher.finish(),
             address,
-            zone,
+            zone: told,
             source: AtomicU32::new(Source::fresh().0),
             objection: AtomicU8::new(1),
             caught_up: AtomicU64::new(0),
@@ -123,7 +128,14 @@ impl Node {
 
     /// Its availability zone; empty: not known.
     pub fn zone(&self) -> &str {
-        &self.zone
+        self.zone.get().map_or("", String::as_str)
+    }
+
+    /// It says that it is in this zone, unless it was said before.
+    pub fn in_zone(&self, zone: &str) {
+        if !zone.is_empty() {
+            let _first = self.zone.get_or_init(|| zone.to_owned());
+        }
     }
 
     /// Its place among the candidates for a key: the same for a key as long as the nodes are the same.

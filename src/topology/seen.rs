@@ -24,13 +24,20 @@ pub struct Seen {
 
 impl Default for Seen {
     fn default() -> Self {
+        Self::since(Instant::ZERO)
+    }
+}
+
+impl Seen {
+    /// For a session that may have seen anything up to `now`.
+    pub fn since(now: Instant) -> Self {
         let nothing = Cell {
             at: Instant::ZERO,
             source: Source::PRIMARY,
         };
         Self {
             cells: vec![nothing; CELLS].into(),
-            all: Instant::ZERO,
+            all: now,
         }
     }
 }
@@ -71,7 +78,7 @@ impl Seen {
     /// Whether `source`, which has everything that was acknowledged before `caught_up`, has what the session saw of the key.
     pub fn is_in(&self, key: u64, source: Source, caught_up: Instant) -> bool {
         let same = |cell: &Cell| cell.source == source || cell.at < caught_up;
-        self.all < caught_up && self.cells.get(place(key)).is_some_and(same)
+        (self.all == Instant::ZERO || self.all < caught_up) && self.cells.get(place(key)).is_some_and(same)
     }
 }
 

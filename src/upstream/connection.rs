@@ -84,6 +84,8 @@ pub(super) struct Inner<W> {
     closing: RefCell<Option<Loss>>,
     /// Who it is to the server, once that is known.
     peer: Cell<Option<Peer>>,
+    /// When the handshake had succeeded.
+    up_since: Cell<Option<Instant>>,
     /// Takes frames that answer nobody; without it they close the connection, unless they are RESP3 pushes.
     pub(super) outlet: RefCell<Option<Rc<dyn Outlet>>>,
     pub(super) watcher: Box<dyn Watcher>,
@@ -123,6 +125,7 @@ impl<W: Waiter + 'static> Connection<W> {
             writer: Cell::new(None),
             closing: RefCell::new(None),
             peer: Cell::new(None),
+            up_since: Cell::new(None),
             outlet: RefCell::new(None),
             watcher: Box::new(watcher),
         });
@@ -207,6 +210,11 @@ impl<W: Waiter + 'static> Connection<W> {
         self.close_because(Loss::Shutdown);
     }
 
+    /// The same, and says why.
+    pub fn leave(&self, why: &str) {
+        self.close_because(Loss::Left(why.to_owned()));
+    }
+
     fn close_because(&self, loss: Loss) {
         self.0.closing.borrow_mut().get_or_insert(loss);
         self.0.wake();
@@ -215,6 +223,11 @@ impl<W: Waiter + 'static> Connection<W> {
     /// Which client it is to the server; `None` until it is connected, or when the server does not tell.
     pub fn peer_id(&self) -> Option<i64> {
         self.0.peer.get().map(|peer| peer.id)
+    }
+
+    /// Since when it is connected; `None`: it is not yet.
+    pub fn up_since(&self) -> Option<Instant> {
+        self.0.up_since.get()
     }
 
     /// Whether it has ended.
@@ -307,6 +320,7 @@ impl<W: Waiter> Inner<W> {
         let loss = match self.connected(&handshake).await {
             Ok(socket) => {
                 self.state.borrow_mut().phase = Phase::Ready;
+                self.up_since.set(Some(time::now()));
                 self.watcher.ready();
                 let limits = ReplyLimits {
                     max_depth: handshake.max_reply_depth,

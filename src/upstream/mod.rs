@@ -16,6 +16,7 @@ mod pool;
 mod socket;
 mod unix;
 mod waiter;
+mod whereabouts;
 
 pub use connection::Connection;
 pub use control::{Control, ServerFacts};
@@ -27,3 +28,4 @@ pub use pool::{Gauges, Pool, PoolSettings};
 pub use socket::Socket;
 pub use unix::UnixSocket;
 pub use waiter::{Outlet, Room, Taken, Waiter, Watcher};
+pub use whereabouts::Whereabouts;

@@ -139,6 +139,7 @@ impl Bench {
         stream.go_live();
         stream.renew(time::now());
         let shared = Arc::new(Shared {
+            routing: None,
             cache: Arc::clone(&cache),
             table: ArcSwap::from_pointee(table),
             metrics,
@@ -178,6 +179,8 @@ impl Bench {
         let mut out = Vec::new();
         let account = self.shared.accounts.own();
         let asker = Asker {
+            seen: None,
+            replicas: None,
             account: &account,
             db: 0,
             version,

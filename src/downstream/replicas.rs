@@ -1,0 +1,300 @@
+//! Reads that replicas answer: a worker's connections to them, and what such a read means to its session.
+//!
+//! Until a replica has answered, no command of the session on the same keys leaves (rule H): the replica may be slower
+//! than the master, and then a later write would be seen by an earlier read.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::attribute::Source;
+use super::forward::{Forwarded, Op};
+use super::request::Turn;
+use super::session::{Core, Fetching};
+use crate::coherence::Keys;
+use crate::command::{Command, Effect, flag};
+use crate::config::Address;
+use crate::metrics::{Label, RouteReason, RouteTo, WorkerRecorder};
+use crate::resp::{Request, Version};
+use crate::time::Instant;
+use crate::topology::{Asked, Choice, Node, Objection, Route, Routing, Seen};
+use crate::upstream::{Connection, Gauges, Identity, Loss, Pool, PoolSettings};
+
+/// What is special about a read that a replica is asked.
+#[derive(Debug)]
+pub(super) struct AtReplica {
+    pub(super) choice: Choice,
+    /// The request, in case the replica cannot answer it.
+    frame: Box<[u8]>,
+}
+
+/// One worker's connections to replicas.
+pub struct Replicas {
+    settings: PoolSettings,
+    gauges: Arc<Gauges>,
+    recorder: Arc<WorkerRecorder>,
+    pools: RefCell<HashMap<Address, Pool<Forwarded>>>,
+}
+
+impl Replicas {
+    /// No connections yet; they will be like those of `master`.
+    pub(super) fn new(master: &Pool<Forwarded>) -> Self {
+        let (settings, gauges, recorder) = master.parts();
+        Self {
+            settings,
+            gauges,
+            recorder,
+            pools: RefCell::default(),
+        }
+    }
+
+    /// The shared connection to a replica; `Err`: why it is not to be used now.
+    fn connection(
+        &self,
+        node: &Node,
+        identity: &Identity,
+        db: u32,
+        version: Version,
+    ) -> Result<Connection<Forwarded>, RouteReason> {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(node.address().clone()).or_insert_with(|| {
+            let address = Some(node.address().clone());
+            let settings = PoolSettings {
+                address,
+                ..self.settings.clone()
+            };
+            Pool::new(settings, Arc::clone(&self.gauges), Arc::clone(&self.recorder))
+        });
+        let connection = pool.shared(identity, db, version).map_err(|_| RouteReason::Away)?;
+        // A replica that was started again is another one: what is known of it was true of this connection only if it was
+        // asked after the connection was up, over one that it had answered before.
+        match connection.up_since() {
+            Some(since) if since < node.proved() => Ok(connection),
+            _ => Err(RouteReason::Warming),
+        }
+    }
+
+    /// Tells waiters whose replies are late.
+    pub(super) fn check_late(&self, now: Instant) {
+        self.pools.borrow().values().for_each(|pool| pool.check_late(now));
+    }
+
+    /// Gives up connections to nodes that are no replicas any more or do not answer: what waits there is asked of the
+    /// master. Call it about ten times a second.
+    pub fn tidy(&self, routing: &Routing, now: Instant) {
+        let routes = routing.routes();
+        self.pools.borrow_mut().retain(|address, pool| {
+            pool.tidy(now);
+            let node = routes.replicas.iter().find(|node| node.address() == address);
+            let objection = node.map(|node| node.objection(routing.rules().max_lag, now));
+            match objection {
+                None => pool.leave("the node is no replica any more"),
+                Some(Some(Objection::Unreachable)) => pool.leave("the replica does not answer"),
+                Some(_) => {}
+            }
+            objection.is_some()
+        });
+    }
+
+    /// Closes every connection.
+    pub fn close(&self) {
+        self.pools.borrow_mut().values_mut().for_each(Pool::close);
+    }
+}
+
+impl Core {
+    /// A read of these keys was fetched of the master at `now`.
+    pub(super) fn fetched(&mut self, keys: &Keys, now: Instant) {
+        self.causality.all_fetched(keys);
+        self.saw_at_master(keys.as_slice(), now);
+    }
+
+    /// The session was told of these keys what the master said, or what memory did, at `now` or before.
+    pub(super) fn saw_at_master(&mut self, keys: &[u64], now: Instant) {
+        match &mut self.seen {
+            Some(seen) => keys.iter().for_each(|&key| seen.at_primary(key, now)),
+            None => self.has_seen = true,
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Sends a read that memory does not answer to the node that is to answer it.
+    pub(super) fn send_read(&mut self, op: Op, command: &Command, request: &Request<'_>) {
+        if let Some(routing) = self.context.shared.routing.clone() {
+            let (to, why) = match self.route(&routing, command, request) {
+                Route::Primary(why) => (RouteTo::Primary, why),
+                Route::Nobody(why) => (RouteTo::Nobody, why),
+                Route::Replica(choice, why) => match self.connection_to(&choice) {
+                    Ok(connection) => {
+                        self.count_route(RouteTo::Replica, why);
+                        return self.send_to_replica(op, request, choice, &connection);
+                    }
+                    Err(why) => (RouteTo::Primary, why),
+                },
+            };
+            self.count_route(to, why);
+            if to == RouteTo::Nobody {
+                return self.refuse(op.command, nobody_answers(why));
+            }
+        }
+        self.send_home(op, request.frame(), self.core.db, self.core.version);
+    }
+
+    fn count_route(&self, to: RouteTo, why: RouteReason) {
+        self.context.shared.metrics.routed_reads.inc((to, why));
+    }
+
+    /// Where the request in hand goes, a read.
+    fn route(&mut self, routing: &Routing, command: &Command, request: &Request<'_>) -> Route {
+        // From here on everything the session sees is noted.
+        let before = if self.core.has_seen { self.now } else { Instant::ZERO };
+        let seen = self.core.seen.get_or_insert_with(|| Box::new(Seen::since(before)));
+        let mut first = None;
+        let told = command.for_each_key(request, |index| _ = first.get_or_insert(index));
+        let (Ok(()), Some(first)) = (told, first) else {
+            return Route::Primary(RouteReason::Setting);
+        };
+        if !command.flags.has(flag::READONLY) {
+            return Route::Primary(RouteReason::Setting);
+        }
+        let causality = &self.core.causality;
+        let asked = Asked {
+            key: request.arg(first),
+            hashes: &self.core.keys,
+            seen: Some(seen),
+            replicas: self.core.replicas,
+        };
+        let route = routing.route(&asked, self.now);
+        let free = self.core.keys.iter().all(|&key| causality.may_look(key).is_ok());
+        match route {
+            Route::Replica(..) if !free => Route::Primary(RouteReason::Pipelined),
+            route => route,
+        }
+    }
+
+    fn connection_to(&self, choice: &Choice) -> Result<Connection<Forwarded>, RouteReason> {
+        let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
+        self.context.replicas.connection(&choice.node, identity, db, version)
+    }
+
+    fn send_to_replica(
+        &mut self,
+        mut op: Op,
+        request: &Request<'_>,
+        choice: Choice,
+        connection: &Connection<Forwarded>,
+    ) {
+        let frame = request.frame();
+        op.words = self.words.take();
+        let told = self.attribute.take().is_some();
+        op.attribute = told
+            .then(|| self.core.attribute(Source::Replica, &choice.node.address().to_string()))
+            .flatten();
+        op.bytes = frame.len();
+        op.keys
+            .as_slice()
+            .iter()
+            .for_each(|&key| self.core.causality.fetching(key));
+        op.replica = Some(Box::new(AtReplica {
+            choice,
+            frame: frame.into(),
+        }));
+        let era = self.context.pool.borrow().era();
+        self.core.home.sent(frame.len(), era);
+        let number = self.core.pipeline.pend(self.muted);
+        let started = op.started;
+        let limit = self.context.shared.settings.command_timeout;
+        let waiter = Forwarded::new(self.session, Some(number), op);
+        if let Err(lost) = connection.send(frame, waiter, limit, started) {
+            self.lost.push(lost);
+        }
+    }
+
+    /// Notes what memory said about the keys of the request in hand.
+    pub(super) fn saw_in_memory(&mut self) {
+        match &mut self.core.seen {
+            Some(seen) => self.core.keys.iter().for_each(|&key| seen.at_primary(key, self.now)),
+            None => self.core.has_seen = true,
+        }
+    }
+}
+
+fn nobody_answers(why: RouteReason) -> String {
+    format!(
+        "ERR nearhit: no replica can be read from now ({}) and routing.reads is \"replica\"; the command was not sent",
+        why.value()
+    )
+}
+
+impl Forwarded {
+    /// What the request has changed, and what its client is about to see of it, for the routing of later reads.
+    pub(super) fn note_effects(&self, now: Instant) {
+        let Some(routing) = &self.session.context.shared.routing else {
+            return;
+        };
+        let (op, keys) = (&self.op, self.op.keys.as_slice());
+        if op.writes || matches!(op.effect, Effect::Write | Effect::Unknown | Effect::Admin) {
+            routing.written().note(keys, now);
+        }
+        let mut core = self.session.core.borrow_mut();
+        let core = &mut *core;
+        let Some(seen) = &mut core.seen else {
+            core.has_seen |= op.effect != Effect::None;
+            return;
+        };
+        match (&op.replica, op.effect) {
+            (Some(replica), _) => {
+                let Choice { source, caught_up, .. } = replica.choice;
+                keys.iter()
+                    .for_each(|&key| seen.at_replica(key, source, caught_up, now));
+            }
+            (None, Effect::Unknown | Effect::Admin | Effect::KeylessRead) => seen.anything(now),
+            (None, _) => keys.iter().for_each(|&key| seen.at_primary(key, now)),
+        }
+    }
+
+    /// Whether the replica cannot answer, for reasons of its own.
+    pub(super) fn is_refused_by_replica(&self, frame: &[u8]) -> bool {
+        let Some(replica) = &self.op.replica else { return false };
+        let refused = frame.starts_with(b"-LOADING ") || frame.starts_with(b"-MASTERDOWN ");
+        if refused && self.may_go_home() {
+            replica.choice.node.object(Objection::Link);
+            return true;
+        }
+        false
+    }
+
+    /// Whether the master is to be asked what the replica did not answer, because its connection was lost.
+    pub(super) fn goes_home(&self, loss: &Loss) -> bool {
+        self.op.replica.is_some() && *loss != Loss::Shutdown && self.may_go_home()
+    }
+
+    fn may_go_home(&self) -> bool {
+        !self.late && !self.partly && self.number.is_some()
+    }
+
+    /// Has the session ask the master.
+    pub(super) fn send_home(&mut self) {
+        let Some(replica) = self.op.replica.take() else { return };
+        let Some(number) = self.number else { return };
+        self.session
+            .context
+            .shared
+            .metrics
+            .routed_reads
+            .inc((RouteTo::Primary, RouteReason::Lost));
+        let mut core = self.session.core.borrow_mut();
+        core.home.answered(self.op.bytes, 0);
+        let fetching = Fetching {
+            keys: self.op.keys.clone(),
+            command: self.op.command,
+            started: self.op.started,
+            source: Source::Replica,
+            frame: replica.frame,
+        };
+        core.sent_home.push((number, fetching));
+        drop(core);
+        self.session.wake();
+    }
+}
