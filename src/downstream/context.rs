@@ -28,7 +28,7 @@ use crate::metrics::{Metrics, WorkerRecorder};
 use crate::resp::{Request, Version};
 use crate::time::Instant;
 use crate::topology::{Routing, Seen};
-use crate::upstream::{Identity, Pool};
+use crate::upstream::{Identity, Pool, Whereabouts};
 
 /// How often silent clients are looked for: so much later than allowed they may be noticed. Redis looks once a second.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
@@ -172,6 +172,8 @@ impl Settings {
 pub struct Shared {
     /// The near-cache.
     pub cache: Arc<NearCache<Ticket>>,
+    /// Where the server is, or the master of several.
+    pub master: Whereabouts,
     /// Where reads go; `None`: all to the one server there is.
     pub routing: Option<Arc<Routing>>,
     /// The command table; replaced when the upstream's commands are learned.

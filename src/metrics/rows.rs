@@ -124,7 +124,7 @@ rows! {
     pub uncertain_replies: Counter = "nearhit_uncertain_replies_total",
         "Writes whose connection was lost before the reply: nobody knows whether they took effect.";
 
-    pub routed_reads: Counters<(RouteTo, RouteReason)> = "nearhit_routed_reads_total",
+    pub routed_reads: Counters<(RouteTo, RouteReason)> = "nearhit_reads_routed_total",
         "Reads that memory did not answer, by the node they were sent to and why, where replicas may be read.";
 
     pub channel_connected: Gauge = "nearhit_channel_connected", "1 while the application channel is heard.";

@@ -231,6 +231,7 @@ impl Parts {
             table: ArcSwap::from_pointee(table),
             settings: settings(config, caching),
             accounts: Accounts::new(account_settings(config, partitions)),
+            master: master.clone(),
             routing: routing(config),
             metrics,
             admin: OnceLock::new(),
