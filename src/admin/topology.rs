@@ -3,7 +3,7 @@
 use super::console::Call;
 use super::reply::{Answer, Map, micros, millis};
 use crate::command::Effect;
-use crate::metrics::{Label, RouteReason};
+use crate::metrics::RouteReason;
 use crate::resp::Value;
 use crate::time::Instant;
 use crate::topology::{Asked, Node, Objection, Route, Routing};
@@ -85,6 +85,7 @@ fn meaning(why: RouteReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Label;
 
     #[test]
     fn every_reason_has_words_of_its_own() {
