@@ -20,9 +20,11 @@ use crate::admin::{Console, Facts};
 use crate::cache::Policies;
 use crate::coherence::{Limits, NearCache};
 use crate::command::CommandTable;
-use crate::config::{Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, UpstreamUrl};
+use crate::config::{
+    Address, Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, UpstreamUrl,
+};
 use crate::downstream::{AccountSettings, Accounts, Common, Partitions, Settings, Shared, Ticket};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::metrics::{InvalidationSource, Metrics};
 use crate::resp::Version;
 use crate::time;
@@ -93,7 +95,7 @@ impl Builder {
         self
     }
 
-    /// Sets the server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path[?db=n]`.
+    /// Sets the server, as the setting `upstream.url` does: `redis://[user[:password]@]host[:port][/db]` and its kin.
     /// Default: `redis://127.0.0.1:6379`.
     #[must_use]
     pub fn upstream(mut self, url: &str) -> Self {
@@ -186,7 +188,7 @@ impl Parts {
         let table = CommandTable::builtin();
         let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now())
             .with_process(process_metrics)
-            .with_upstream(&config.upstream.url.address.to_string())
+            .with_upstream(&config.upstream.url.name())
             .with_policies(config.policies.iter().map(|policy| policy.name.as_str()));
         let metrics = Arc::new(metrics);
         let policies = Policies::new(&config.policies, |name| {
@@ -208,7 +210,8 @@ impl Parts {
             .transpose()?;
         let partitions = tracking_thread
             .as_ref()
-            .map(|thread| opener(config, &cache, thread, &outboxes));
+            .map(|thread| opener(config, &cache, thread, &outboxes))
+            .transpose()?;
         metrics.clients_max.set_count(config.server.max_clients as u64);
         metrics
             .cache_enabled
@@ -229,7 +232,7 @@ impl Parts {
         let gauges = Arc::new(Gauges::default());
         let facts = Facts {
             name: config.facade.admin_command.to_string(),
-            upstream: config.upstream.url.address.to_string(),
+            upstream: config.upstream.url.name(),
             revision: option_env!("NEARHIT_REVISION").map(str::to_owned),
             started: time::now(),
         };
@@ -255,7 +258,7 @@ impl Parts {
         let listening = clients.iter().map(Bound::address).collect();
         let workers = Workers::start(
             &self.shared,
-            &pool_settings(config),
+            &pool_settings(config)?,
             &self.gauges,
             self.inboxes,
             self.outboxes,
@@ -267,7 +270,7 @@ impl Parts {
             handshake: Handshake {
                 version: Version::V2,
                 db: 0,
-                ..handshake(config, self.shared.accounts.own().identity())
+                ..handshake(config, self.shared.accounts.own().identity())?
             },
             clients,
             metrics: metrics_listener,
@@ -360,7 +363,7 @@ fn settings(config: &Config, caching: bool) -> Settings {
         shadow: caching && config.cache.mode == CacheMode::Shadow,
         strict_sessions: config.cache.strict_sessions,
         db: config.upstream.url.db,
-        upstream: config.upstream.url.address.to_string(),
+        upstream: config.upstream.url.name(),
         info_section: config.facade.info_section,
         admin_command: config.facade.admin_command.to_lowercase(),
         monitor: config.facade.monitor,
@@ -375,14 +378,14 @@ fn opener(
     cache: &Arc<NearCache<Ticket>>,
     thread: &TrackingThread,
     outboxes: &Outboxes,
-) -> Box<dyn Partitions> {
-    Box::new(Opener {
+) -> Result<Box<dyn Partitions>> {
+    Ok(Box::new(Opener {
         cache: Arc::clone(cache),
         tracker: thread.tracker(),
         own: config.upstream.credentials(),
-        handshake: handshake(config, &Identity::new(None)),
+        handshake: handshake(config, &Identity::new(None))?,
         outboxes: outboxes.clone(),
-    })
+    }))
 }
 
 fn account_settings(config: &Config, partitions: Option<Box<dyn Partitions>>) -> AccountSettings {
@@ -395,27 +398,34 @@ fn account_settings(config: &Config, partitions: Option<Box<dyn Partitions>>) ->
     }
 }
 
-fn handshake(config: &Config, identity: &Identity) -> Handshake {
+fn handshake(config: &Config, identity: &Identity) -> Result<Handshake> {
     let upstream = &config.upstream;
-    Handshake {
-        address: upstream.url.address.clone(),
+    Ok(Handshake {
+        address: first(config)?,
         identity: identity.clone(),
         version: Version::V3,
         db: upstream.url.db,
         client_name: upstream.client_name.to_string(),
         timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
-    }
+    })
 }
 
-fn pool_settings(config: &Config) -> PoolSettings {
+fn pool_settings(config: &Config) -> Result<PoolSettings> {
     let upstream = &config.upstream;
-    PoolSettings {
-        address: upstream.url.address.clone(),
+    Ok(PoolSettings {
+        address: first(config)?,
         client_name: upstream.client_name.to_string(),
         connect_timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         pinned_max: upstream.pinned_max as u64,
         idle_timeout: upstream.idle_identity_timeout,
-    }
+    })
+}
+
+fn first(config: &Config) -> Result<Address> {
+    let url = &config.upstream.url;
+    let attempt = || format!("connect to {url}: sentinels are not asked by this version yet");
+    url.first()
+        .ok_or_else(|| Error::new(Side::Config, Kind::Invalid, attempt()))
 }
