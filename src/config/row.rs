@@ -2,7 +2,9 @@
 
 use super::error::Invalid;
 use super::reader::{Node, Reader};
-use super::{Cache, Config, Facade, Invalidation, Limits, Log, Metrics, Policy, PubSub, Routing, Server, Upstream};
+use super::{
+    Cache, Config, Facade, Invalidation, Limits, Log, Metrics, Policy, PubSub, Routing, Sentinel, Server, Upstream,
+};
 
 /// How a value is written outside a TOML file, where quotes would be in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,11 @@ pub fn sections() -> &'static [Section] {
                 name: "upstream",
                 about: Upstream::ABOUT,
                 rows: Upstream::ROWS,
+            },
+            Section {
+                name: "sentinel",
+                about: Sentinel::ABOUT,
+                rows: Sentinel::ROWS,
             },
             Section {
                 name: "routing",

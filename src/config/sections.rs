@@ -73,7 +73,9 @@ section! {
 section! {
     /// The Redis side.
     Upstream "upstream" (config => config.upstream) {
-        /// The server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path[?db=n]`.
+        /// The server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path[?db=n]`. Of several nodes,
+        /// `redis://host[:port],host[:port]/db`, the one that says it is the primary; or whoever sentinels say it is:
+        /// `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db]`, user and password being the server's.
         url: UpstreamUrl = UpstreamUrl::default();
         /// User to authenticate as; `""` = the default user.
         username: String = String::new();
@@ -91,6 +93,18 @@ section! {
         command_timeout: Duration = Duration::from_secs(5), in Duration::ZERO..=DAY;
         /// How long the connections and cached replies of a user outlive the user's last client, and unused connections in databases other than 0 their last request. Chosen, not measured.
         idle_identity_timeout: Duration = MINUTE, in Duration::ZERO..=DAY;
+    }
+}
+
+section! {
+    /// The sentinels of a `redis+sentinel://` URL: to authenticate at them.
+    Sentinel "sentinel" (config => config.sentinel) {
+        /// User to authenticate as at the sentinels; `""` = the default user.
+        username: String = String::new();
+        /// Password of that user; `""` = the sentinels want none.
+        password: Secret = Secret::default();
+        /// File that holds the password; `""` = none. A line end at its end is ignored.
+        password_file: Option<PathBuf> = None;
     }
 }
 

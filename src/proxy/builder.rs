@@ -98,7 +98,7 @@ impl Builder {
         self
     }
 
-    /// Sets the server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path[?db=n]`.
+    /// Sets the server, as the setting `upstream.url` does: `redis://[user[:password]@]host[:port][/db]` and its kin.
     /// Default: `redis://127.0.0.1:6379`.
     #[must_use]
     pub fn upstream(mut self, url: &str) -> Self {
@@ -194,7 +194,7 @@ impl Parts {
         let table = CommandTable::builtin();
         let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now())
             .with_process(process_metrics)
-            .with_upstream(&config.upstream.url.address.to_string())
+            .with_upstream(&config.upstream.url.name())
             .with_policies(config.policies.iter().map(|policy| policy.name.as_str()));
         let metrics = Arc::new(metrics);
         let policies = Policies::new(&config.policies, |name| {
@@ -205,7 +205,11 @@ impl Parts {
             .map(|_| mpsc::unbounded_channel())
             .unzip();
         let outboxes = Outboxes::new(senders);
-        let topology = Topology::single(config.upstream.url.address.clone());
+        let routing = routing(config);
+        let topology = match config.upstream.url.nodes() {
+            Some([only]) => Topology::single(only.clone()),
+            _ => Topology::default(),
+        };
         let (tell_master, master) = Whereabouts::new(topology.primary.clone());
         let found = watch::Sender::new(Arc::new(topology));
         let ladder = ladder(config);
@@ -232,7 +236,7 @@ impl Parts {
             settings: settings(config, caching),
             accounts: Accounts::new(account_settings(config, partitions)),
             master: master.clone(),
-            routing: routing(config),
+            routing,
             metrics,
             admin: OnceLock::new(),
             peers: DashMap::new(),
@@ -242,7 +246,7 @@ impl Parts {
         let gauges = Arc::new(Gauges::default());
         let facts = Facts {
             name: config.facade.admin_command.to_string(),
-            upstream: config.upstream.url.address.to_string(),
+            upstream: config.upstream.url.name(),
             revision: option_env!("NEARHIT_REVISION").map(str::to_owned),
             started: time::now(),
         };
@@ -405,7 +409,7 @@ fn settings(config: &Config, caching: bool) -> Settings {
         shadow: caching && config.cache.mode == CacheMode::Shadow,
         strict_sessions: config.cache.strict_sessions,
         db: config.upstream.url.db,
-        upstream: config.upstream.url.address.to_string(),
+        upstream: config.upstream.url.name(),
         info_section: config.facade.info_section,
         admin_command: config.facade.admin_command.to_lowercase(),
         monitor: config.facade.monitor,
@@ -440,10 +444,11 @@ fn account_settings(config: &Config, partitions: Option<Box<dyn Partitions>>) ->
     }
 }
 
+/// What connections say. Where they go is known once discovery has found the master.
 fn handshake(config: &Config, identity: &Identity) -> Handshake {
     let upstream = &config.upstream;
     Handshake {
-        address: upstream.url.address.clone(),
+        address: Address::nowhere(),
         identity: identity.clone(),
         version: Version::V3,
         db: upstream.url.db,
