@@ -25,6 +25,7 @@ use crate::command::CommandTable;
 use crate::config::{
     Address, Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, Reads, UpstreamUrl,
 };
+use crate::discovery::Discovery;
 use crate::downstream::{AccountSettings, Accounts, Common, Partitions, Settings, Shared, Ticket};
 use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
@@ -298,6 +299,7 @@ impl Parts {
             touch_interval: config.cache.touch_interval,
             channel: config.invalidation.channel.clone(),
             nodes: Nodes {
+                discovery: discovery(config, self.shared.routing.is_some()),
                 found: self.found,
                 master: self.master,
                 tell_master: self.tell_master,
@@ -368,6 +370,19 @@ fn routing(config: &Config) -> Option<Arc<Routing>> {
         zone: routing.zone.clone(),
     };
     (by_policy || routing.reads != Reads::Master).then(|| Arc::new(Routing::new(rules, &config.policies)))
+}
+
+fn discovery(config: &Config, find_replicas: bool) -> Discovery {
+    let upstream = &config.upstream;
+    Discovery {
+        place: upstream.url.place.clone(),
+        identity: Identity::new(upstream.credentials()),
+        sentinel_identity: Identity::new(config.sentinel.credentials()),
+        client_name: upstream.client_name.to_string(),
+        timeout: upstream.connect_timeout,
+        max_reply_depth: config.server.limits.max_reply_depth,
+        find_replicas,
+    }
 }
 
 fn zones(config: &Config) -> HashMap<String, String> {

@@ -8,14 +8,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Address;
-use crate::discovery::Monitor;
+use crate::discovery::{Discovery, Monitor};
 use crate::downstream::Shared;
 use crate::topology::Topology;
 use crate::upstream::{Handshake, Whereabouts};
 
 /// What is known of the nodes, and who is told.
 pub(super) struct Nodes {
-    /// What discovery finds.
+    /// Finds the nodes.
+    pub(super) discovery: Discovery,
+    /// What it has found.
     pub(super) found: watch::Sender<Arc<Topology>>,
     /// Where the master is, for all who connect to it.
     pub(super) master: Whereabouts,
@@ -35,6 +37,7 @@ impl Nodes {
             };
             tasks.spawn(monitor.watch(self.found.subscribe()));
         }
+        tasks.spawn(self.discovery.watch(self.found.clone()));
         tasks.spawn(follow(self.found, self.tell_master));
     }
 }
