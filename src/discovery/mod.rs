@@ -17,7 +17,7 @@ mod monitor;
 mod node;
 mod sentinel;
 
-pub use monitor::Monitor;
+pub use monitor::{Hurry, Monitor};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,15 +4,18 @@
 //! master   ─ INFO replication, every few milliseconds → History: (asked at, offset)
 //! replica  ─ INFO replication, as often              → offset → History → caught up with that time → Node
 //! ```
+//! Somebody who may not read of a replica because of what it may lack wishes for a look at once ([`Hurry`]).
+//!
 //! Nothing is read from a replica that has not said so within `routing.replica_max_lag`: one that hangs, or whose master does, is out
 //! of use by itself.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::history::{History, Offset};
@@ -29,6 +32,10 @@ const LONGEST: Duration = Duration::from_millis(100);
 /// A node that takes longer to say how far it is does not answer. Chosen, not measured.
 const SILENT: Duration = Duration::from_secs(1);
 
+/// Looks in a row at least, when somebody waits for a replica to have something. Chosen, not measured: a look costs the server
+/// some ten microseconds, and there may be many nearhits.
+const HURRY: Duration = Duration::from_millis(10);
+
 /// Watches nodes for as long as the proxy runs, and publishes what reads are routed by.
 pub struct Monitor {
     /// What is published to.
@@ -37,6 +44,33 @@ pub struct Monitor {
     pub handshake: Handshake,
     /// The zones of nodes that the configuration tells.
     pub zones: HashMap<String, String>,
+    /// Somebody waits for a replica to have what the master has.
+    pub hurry: Arc<Hurry>,
+}
+
+/// A wish for another look, soon.
+#[derive(Debug, Default)]
+pub struct Hurry {
+    wished: AtomicBool,
+    wake: Notify,
+}
+
+impl Hurry {
+    /// Wishes for one. It costs next to nothing while an earlier wish waits.
+    pub fn wish(&self) {
+        // Relaxed: it only saves wake-ups.
+        if !self.wished.swap(true, Ordering::Relaxed) {
+            self.wake.notify_one();
+        }
+    }
+
+    async fn wished(&self) {
+        self.wake.notified().await;
+    }
+
+    fn granted(&self) {
+        self.wished.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Monitor {
@@ -72,20 +106,24 @@ impl Monitor {
             replicas: topology.replicas.iter().map(node).collect(),
         };
         let (mut watching, history) = (JoinSet::new(), Arc::new(History::default()));
+        // What a replica has is told by the last look at the master, so it is asked behind each.
+        let looked = watch::Sender::new(());
         for node in &routes.replicas {
             let (monitor, node, history) = (Arc::clone(self), Arc::clone(node), Arc::clone(&history));
+            let turn = Turn::BehindMaster(looked.subscribe());
             watching.spawn(async move {
-                monitor
-                    .keep_looking(&node, |info| monitor.replica(&node, &history, info))
-                    .await
+                let see = |info: &Info| monitor.replica(&node, &history, info);
+                monitor.keep_looking(&node, turn, see).await
             });
         }
         if let Some(node) = &routes.primary {
             let (monitor, node) = (Arc::clone(self), Arc::clone(node));
             watching.spawn(async move {
-                monitor
-                    .keep_looking(&node, |info| monitor.master(&node, &history, info))
-                    .await
+                let see = |info: &Info| {
+                    monitor.master(&node, &history, info);
+                    looked.send_replace(());
+                };
+                monitor.keep_looking(&node, Turn::Master, see).await
             });
         }
         tracing::info!(master = ?routes.primary.as_ref().map(|node| node.address().to_string()), replicas = routes.replicas.len(), "reads are routed");
@@ -103,10 +141,10 @@ impl Monitor {
     }
 
     /// Asks a node for ever how it does; `see` judges what it says.
-    async fn keep_looking(&self, node: &Node, see: impl Fn(&Info)) -> Infallible {
+    async fn keep_looking(&self, node: &Node, mut turn: Turn, see: impl Fn(&Info)) -> Infallible {
         let mut said = false;
         loop {
-            let Err(loss) = self.look_until_lost(node, &see, &mut said).await;
+            let Err(loss) = self.look_until_lost(node, &mut turn, &see, &mut said).await;
             // Whoever is there when it answers again may have been started anew.
             node.renew(Objection::Unreachable);
             if !std::mem::replace(&mut said, true) {
@@ -116,7 +154,13 @@ impl Monitor {
         }
     }
 
-    async fn look_until_lost(&self, node: &Node, see: &impl Fn(&Info), said: &mut bool) -> Result<Infallible, Loss> {
+    async fn look_until_lost(
+        &self,
+        node: &Node,
+        turn: &mut Turn,
+        see: &impl Fn(&Info),
+        said: &mut bool,
+    ) -> Result<Infallible, Loss> {
         let handshake = Handshake {
             address: node.address().clone(),
             ..self.handshake.clone()
@@ -130,7 +174,26 @@ impl Monitor {
             if std::mem::take(said) {
                 tracing::info!(node = %node.address(), "the node answers again");
             }
-            tokio::time::sleep(self.pause()).await;
+            self.rest(turn).await;
+        }
+    }
+
+    /// Waits for the time to look again.
+    async fn rest(&self, turn: &mut Turn) {
+        match turn {
+            Turn::Master => {
+                self.hurry.granted();
+                tokio::time::sleep(HURRY.min(self.pause())).await;
+                let rest = self.pause().saturating_sub(HURRY);
+                drop(tokio::time::timeout(rest, self.hurry.wished()).await);
+            }
+            Turn::BehindMaster(looked) => {
+                // Without a master, too, it is to be known whether the replica answers.
+                match tokio::time::timeout(LONGEST, looked.changed()).await {
+                    Ok(Err(_)) => tokio::time::sleep(LONGEST).await,
+                    Ok(Ok(())) | Err(_) => {}
+                }
+            }
         }
     }
 
@@ -172,6 +235,14 @@ impl Monitor {
         };
         node.looked(&look, rules.max_lag_bytes);
     }
+}
+
+/// When a node is asked.
+enum Turn {
+    /// Every now and then, and when somebody wishes it.
+    Master,
+    /// After the master was.
+    BehindMaster(watch::Receiver<()>),
 }
 
 /// What a node has said.

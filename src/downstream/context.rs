@@ -24,6 +24,7 @@ use super::shadow::Suspects;
 use crate::coherence::{Causality, Copies, Delivery, NearCache};
 use crate::command::CommandTable;
 use crate::config::{CacheMode, Limits, MonitorMode, PresentAs, PubSub};
+use crate::discovery::Hurry;
 use crate::metrics::{Metrics, WorkerRecorder};
 use crate::resp::{Request, Version};
 use crate::time::Instant;
@@ -176,6 +177,8 @@ pub struct Shared {
     pub master: Whereabouts,
     /// Where reads go; `None`: all to the one server there is.
     pub routing: Option<Arc<Routing>>,
+    /// Whoever routes reads wishes here for newer news of replicas.
+    pub hurry: Arc<Hurry>,
     /// The command table; replaced when the upstream's commands are learned.
     pub table: ArcSwap<CommandTable>,
     /// Settings of sessions.

@@ -5,18 +5,20 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attribute::Source;
 use super::forward::{Forwarded, Op};
-use super::request::Turn;
+use super::request::{Flow, Turn};
 use super::session::{Core, Fetching};
 use crate::coherence::Keys;
 use crate::command::{Command, Effect, flag};
 use crate::config::Address;
 use crate::metrics::{Label, RouteReason, RouteTo, WorkerRecorder};
 use crate::resp::{Request, Version};
-use crate::time::Instant;
+use crate::time::{self, Instant};
 use crate::topology::{Asked, Choice, Node, Objection, Route, Routing, Seen};
 use crate::upstream::{Connection, Gauges, Identity, Loss, Pool, PoolSettings};
 
@@ -26,6 +28,55 @@ pub(super) struct AtReplica {
     pub(super) choice: Choice,
     /// The request, in case the replica cannot answer it.
     frame: Box<[u8]>,
+}
+
+/// How often a session is sent to the master for what it has seen before it waits for a replica instead. Chosen, not measured.
+const OFTEN: u32 = 8;
+/// The most that grows to, while waiting is in vain.
+const SELDOM: u32 = 8192;
+/// How long it waits. A look at the nodes takes a few milliseconds.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How a session that reads without a pause comes from the master to a replica. Each of its reads shows it something newer than
+/// any replica is known to have; so once in a while a read waits until one is.
+#[derive(Debug)]
+pub(super) struct Moving {
+    /// Reads in a row that went to the master for what was seen.
+    refused: u32,
+    /// After so many it waits.
+    after: u32,
+    /// Until then it waits.
+    until: Option<Instant>,
+}
+
+impl Default for Moving {
+    fn default() -> Self {
+        Self {
+            refused: 0,
+            after: OFTEN,
+            until: None,
+        }
+    }
+}
+
+impl Moving {
+    /// Another read must go to the master for what was seen; whether it waits instead.
+    fn waits(&mut self, now: Instant) -> bool {
+        match self.until {
+            Some(until) if now < until => true,
+            Some(_) => {
+                (self.refused, self.until) = (0, None);
+                self.after = (self.after * 2).min(SELDOM);
+                false
+            }
+            None => {
+                self.refused += 1;
+                let waits = self.refused >= self.after;
+                self.until = waits.then(|| now.after(PATIENCE));
+                waits
+            }
+        }
+    }
 }
 
 /// One worker's connections to replicas.
@@ -120,25 +171,53 @@ impl Core {
 
 impl Turn<'_> {
     /// Sends a read that memory does not answer to the node that is to answer it.
-    pub(super) fn send_read(&mut self, op: Op, command: &Command, request: &Request<'_>) {
+    pub(super) fn send_read(&mut self, op: Op, command: &Command, request: &Request<'_>) -> Flow {
         if let Some(routing) = self.context.shared.routing.clone() {
             let (to, why) = match self.route(&routing, command, request) {
                 Route::Primary(why) => (RouteTo::Primary, why),
                 Route::Nobody(why) => (RouteTo::Nobody, why),
                 Route::Replica(choice, why) => match self.connection_to(&choice) {
                     Ok(connection) => {
+                        self.core.moving = Moving::default();
                         self.count_route(RouteTo::Replica, why);
-                        return self.send_to_replica(op, request, choice, &connection);
+                        self.send_to_replica(op, request, choice, &connection);
+                        return Flow::Next;
                     }
                     Err(why) => (RouteTo::Primary, why),
                 },
             };
+            if matches!(why, RouteReason::Written | RouteReason::Seen) {
+                self.context.shared.hurry.wish();
+            }
+            if why == RouteReason::Seen && self.core.moving.waits(self.now) {
+                self.wake_when_caught_up(&routing);
+                return Flow::Hold;
+            }
             self.count_route(to, why);
             if to == RouteTo::Nobody {
-                return self.refuse(op.command, nobody_answers(why));
+                self.refuse(op.command, nobody_answers(why));
+                return Flow::Next;
             }
         }
         self.send_home(op, request.frame(), self.core.db, self.core.version);
+        Flow::Next
+    }
+
+    /// Wakes the session at the next news of a replica.
+    fn wake_when_caught_up(&self, routing: &Routing) {
+        let routes = routing.routes();
+        let known = || routes.replicas.iter().map(|node| node.caught_up()).max();
+        let (session, before, deadline) = (Rc::downgrade(self.session), known(), self.now.after(PATIENCE));
+        let routes = Arc::clone(&routes);
+        tokio::task::spawn_local(async move {
+            let known = || routes.replicas.iter().map(|node| node.caught_up()).max();
+            while known() == before && time::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if let Some(session) = session.upgrade() {
+                session.wake();
+            }
+        });
     }
 
     fn count_route(&self, to: RouteTo, why: RouteReason) {

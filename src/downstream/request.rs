@@ -336,10 +336,9 @@ impl<'a> Turn<'a> {
             ..Op::plain(command.id().number(), self.now)
         };
         if effect == Effect::Read && !writes && matches!(op.special, Special::No) {
-            self.send_read(op, command, request);
-        } else {
-            self.send_home(op, request.frame(), self.core.db, self.core.version);
+            return self.send_read(op, command, request);
         }
+        self.send_home(op, request.frame(), self.core.db, self.core.version);
         Flow::Next
     }
 
@@ -362,8 +361,7 @@ impl<'a> Turn<'a> {
             effect: Effect::Read,
             ..Op::plain(command.id().number(), self.now)
         };
-        self.send_read(op, command, request);
-        Flow::Next
+        self.send_read(op, command, request)
     }
 
     /// Sends a request that Redis is going to refuse, so that Redis says so.

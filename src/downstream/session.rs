@@ -19,6 +19,7 @@ use super::monitor::Watcher;
 use super::pinned::Pin;
 use super::pipeline::Pipeline;
 use super::pubsub::Listening;
+use super::replicas::Moving;
 use super::rights::Verdict;
 use super::upload::Upload;
 use crate::coherence::{Causality, Delivery, Keys};
@@ -111,6 +112,8 @@ pub(super) struct Core {
     pub(super) has_seen: bool,
     /// What it has seen, from the first read on that a replica might have answered.
     pub(super) seen: Option<Box<Seen>>,
+    /// Its way from the master to a replica.
+    pub(super) moving: Moving,
     /// What it said about replicas: READONLY or READWRITE.
     pub(super) replicas: Option<bool>,
 }
@@ -150,6 +153,7 @@ impl Core {
             keys: Vec::new(),
             has_seen: false,
             seen: None,
+            moving: Moving::default(),
             replicas: None,
         }
     }

@@ -238,6 +238,7 @@ impl Parts {
             accounts: Accounts::new(account_settings(config, partitions)),
             master: master.clone(),
             routing,
+            hurry: Arc::default(),
             metrics,
             admin: OnceLock::new(),
             peers: DashMap::new(),

@@ -34,6 +34,7 @@ impl Nodes {
                 routing: Arc::clone(routing),
                 handshake,
                 zones: self.zones,
+                hurry: Arc::clone(&shared.hurry),
             };
             tasks.spawn(monitor.watch(self.found.subscribe()));
         }

@@ -141,6 +141,7 @@ impl Bench {
         let shared = Arc::new(Shared {
             master: Whereabouts::new(None).1,
             routing: None,
+            hurry: Arc::default(),
             cache: Arc::clone(&cache),
             table: ArcSwap::from_pointee(table),
             metrics,
