@@ -73,7 +73,8 @@ impl Group {
 
     /// A sentinel answered.
     pub(super) fn answered(&mut self, sentinel: &Address, answer: Answer, now: Instant) {
-        let new_mind = match self.answers.iter_mut().find(|(own, _)| own == sentinel) {
+        let now_names = answer.primary.clone();
+        let changed = match self.answers.iter_mut().find(|(own, _)| own == sentinel) {
             Some((_, own)) => {
                 let changed = own.primary != answer.primary;
                 *own = answer;
@@ -87,8 +88,10 @@ impl Group {
         if self.count() {
             return;
         }
+        // Who comes round to what the others say announces nothing.
+        let dissents = now_names.is_some() && now_names != self.named;
         match self.fenced {
-            _ if new_mind => self.fence(now),
+            _ if changed && dissents => self.fence(now),
             Some(until) if now >= until => self.fenced = None,
             _ => {}
         }
