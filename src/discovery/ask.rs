@@ -1,6 +1,7 @@
 //! Asking one sentinel, and listening to it: two connections, because one that is subscribed takes no questions.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,12 @@ impl Asker {
         let mut link = Link::new(Control::connect(&handshake).await?.into_socket(), LARGEST, EVERY);
         // All of them: which announcements there are differs from version to version.
         link.send(&[b"PSUBSCRIBE", b"*"]).await?;
+        // What is announced before this counts shows in the first answer.
+        match self.within(link.next()).await? {
+            Value::Error(text) => return Err(refused(&text)),
+            Value::Array(_) => {}
+            _ => return Err(Loss::Protocol("PSUBSCRIBE was not confirmed".into())),
+        }
         let id = self.within(control.exchange(&[b"SENTINEL", b"MYID"])).await?;
         let id = match id {
             Value::Error(_) => None,
@@ -81,9 +88,8 @@ impl Asker {
         loop {
             let said = self.within(self.ask(&mut control, id.as_ref())).await?;
             self.say(said).await;
-            match tokio::time::timeout(EVERY, self.next(&mut link)).await {
-                Ok(event) => self.say(Said::Event(event?)).await,
-                Err(_) => {}
+            if let Ok(event) = tokio::time::timeout(EVERY, self.next(&mut link)).await {
+                self.say(Said::Event(event?)).await;
             }
         }
     }
@@ -101,7 +107,7 @@ impl Asker {
         let answers = control.exchange_all(&questions).await?;
         let mut answers = answers.iter();
         let primary = match answers.next() {
-            Some(Value::Error(text)) => return Err(Loss::Refused(String::from_utf8_lossy(text).into_owned())),
+            Some(Value::Error(text)) => return Err(refused(text)),
             Some(Value::Array(parts)) => match parts.as_slice() {
                 [host, port] => address(host, port),
                 _ => None,
@@ -123,9 +129,6 @@ impl Asker {
     async fn next(&self, link: &mut Link) -> Result<Event, Loss> {
         loop {
             let frame = link.next().await?;
-            if let Value::Error(text) = &frame {
-                return Err(Loss::Refused(String::from_utf8_lossy(text).into_owned()));
-            }
             if let Some(event) = event(&frame, &self.group) {
                 return Ok(event);
             }
@@ -142,6 +145,10 @@ impl Asker {
         // Nobody listens only when this task is about to be ended.
         drop(self.said.send((self.sentinel.clone(), said)).await);
     }
+}
+
+fn refused(text: &[u8]) -> Loss {
+    Loss::Refused(String::from_utf8_lossy(text).into_owned())
 }
 
 /// What a frame announces about `group`, as in `pmessage * +switch-master "mymaster 10.0.0.1 6379 10.0.0.2 6379"` or
@@ -190,9 +197,25 @@ fn replica(row: &Value, primary: Option<&Address>) -> Option<Address> {
     let replica = address(row.get(b"ip")?, row.get(b"port")?)?;
     // What Sentinel wrote down for it and what it says may differ for a while after a failover.
     let says_so = field(b"role-reported") == "slave";
-    let follows = address(row.get(b"master-host")?, row.get(b"master-port")?).as_ref() == primary;
+    let follows = may_be(&address(row.get(b"master-host")?, row.get(b"master-port")?)?, primary?);
     let hears = field(b"master-link-status") == "ok";
     (is_well(row) && says_so && follows && hears).then_some(replica)
+}
+
+/// Whether two addresses may be one: a name and a number may, which differ from sentinel to node by their settings.
+fn may_be(one: &Address, other: &Address) -> bool {
+    let (
+        Address::Tcp { host, port },
+        Address::Tcp {
+            host: others,
+            port: another,
+        },
+    ) = (one, other)
+    else {
+        return one == other;
+    };
+    let is_number = |host: &str| host.parse::<IpAddr>().is_ok();
+    port == another && (host == others || is_number(host) != is_number(others))
 }
 
 fn is_well(row: &Value) -> bool {
@@ -284,6 +307,18 @@ mod tests {
         ];
         assert_eq!(replica(&row(&well), Some(&at(1))), Some(at(2)));
         assert_eq!(replica(&row(&well), Some(&at(3))), None, "it follows another one");
+        let named = well.map(|field| {
+            if field.0 == "master-host" {
+                (field.0, "db")
+            } else {
+                field
+            }
+        });
+        assert_eq!(
+            replica(&row(&named), Some(&at(1))),
+            Some(at(2)),
+            "it may be that one's name"
+        );
         for (name, value) in [
             ("flags", "s_down,slave"),
             ("flags", "slave,disconnected"),

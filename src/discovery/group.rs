@@ -54,6 +54,8 @@ pub(super) struct Group {
     named: Option<Address>,
     /// Whether that node said so the last time it said anything.
     proven: bool,
+    /// Who follows it, as a sentinel said that names it; stays while none can be reached.
+    replicas: Vec<Address>,
     /// The last switch that was announced: it decides when sentinels are divided.
     switched: Option<Address>,
     /// A failover may be under way; until then everybody must have said the same for it to be none.
@@ -85,7 +87,9 @@ impl Group {
                 false
             }
         };
-        if self.count() {
+        let elected = self.count();
+        self.hear_of_replicas();
+        if elected {
             return;
         }
         // Who comes round to what the others say announces nothing.
@@ -101,6 +105,7 @@ impl Group {
     pub(super) fn lost(&mut self, sentinel: &Address) {
         self.answers.retain(|(own, _)| own != sentinel);
         self.count();
+        self.hear_of_replicas();
     }
 
     /// A sentinel announced something.
@@ -129,10 +134,7 @@ impl Group {
     pub(super) fn topology(&self) -> Topology {
         match &self.named {
             Some(named) if self.proven && self.fenced.is_none() => {
-                let agrees = |answer: &&Answer| answer.primary.as_ref() == Some(named);
-                let answers = self.answers.iter().map(|(_, answer)| answer);
-                let replicas = answers.clone().find(agrees).map(|answer| answer.replicas.clone());
-                Topology::new(Some(named.clone()), replicas.unwrap_or_default())
+                Topology::new(Some(named.clone()), self.replicas.iter().cloned())
             }
             _ => Topology::default(),
         }
@@ -143,6 +145,14 @@ impl Group {
         self.fenced = Some(now.after(SETTLED));
     }
 
+    /// Takes the replicas from one sentinel, for they find out one after the other: the first that names the primary.
+    fn hear_of_replicas(&mut self) {
+        let mut answers = self.answers.iter().map(|(_, answer)| answer);
+        if let Some(answer) = answers.find(|answer| answer.primary.is_some() && answer.primary == self.named) {
+            self.replicas.clone_from(&answer.replicas);
+        }
+    }
+
     /// Counts the votes anew; whether they are for another node than before.
     fn count(&mut self) -> bool {
         let winner = self.winner();
@@ -151,6 +161,7 @@ impl Group {
         }
         self.named = winner;
         self.proven = false;
+        self.replicas.clear();
         self.fenced = None;
         true
     }
@@ -324,9 +335,17 @@ mod tests {
     #[test]
     fn without_sentinels_everything_stays() {
         let mut group = settled();
-        (0..3).for_each(|number| group.lost(&sentinel(number)));
+        let answer = Answer {
+            id: Some("0".to_owned()),
+            primary: Some(node(1)),
+            replicas: vec![node(2)],
+        };
+        group.answered(&sentinel(0), answer, at(50));
+        let before = group.topology();
+        assert_eq!(before, Topology::new(Some(node(1)), [node(2)]));
+        (0..3).for_each(|number| group.lost(&sentinel(2 - number)));
         assert!(!group.is_heard());
-        assert_eq!(group.published(), Some(node(1)));
+        assert_eq!(group.topology(), before);
         group.announced(&Event::Promoting, at(200));
         assert_eq!(group.published(), None, "what was announced holds, too");
     }

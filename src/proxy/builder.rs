@@ -208,10 +208,8 @@ impl Parts {
         let tracking_thread = caching
             .then(|| TrackingThread::start(ladder, Arc::clone(&metrics)))
             .transpose()?;
-        let partitions = tracking_thread
-            .as_ref()
-            .map(|thread| opener(config, &cache, thread, &outboxes))
-            .transpose()?;
+        let open = |thread: &TrackingThread| opener(config, &cache, thread, &outboxes);
+        let partitions = tracking_thread.as_ref().map(open).transpose()?;
         metrics.clients_max.set_count(config.server.max_clients as u64);
         metrics
             .cache_enabled
