@@ -324,8 +324,9 @@ mod tests {
             ("flags", "slave,disconnected"),
             ("role-reported", "master"),
             ("master-link-status", "err"),
-            ("master-host", "?"),
+            ("master-host", "10.0.0.2"),
             ("port", "0"),
+            ("master-port", "0"),
         ] {
             let ill = well.map(|field| if field.0 == name { (name, value) } else { field });
             assert_eq!(replica(&row(&ill), Some(&at(1))), None, "{name} {value}");
