@@ -4,7 +4,8 @@ mod support;
 
 use nearhit::config::{Credentials, Secret, UpstreamPlace};
 use nearhit::topology::Topology;
-use support::{Discovered, RedisServer, SOON, Sentinel, SentinelGroup, wait_for};
+use support::replicated::address;
+use support::{Discovered, RedisServer, Replicated, SOON, Sentinel, SentinelGroup, wait_for};
 
 /// The sentinels with these numbers.
 fn listed(group: &SentinelGroup, sentinels: &[usize]) -> UpstreamPlace {
@@ -30,10 +31,27 @@ fn a_failover_is_followed_and_nobody_is_published_meanwhile() {
     let new = discovered.wait_for_primary("another primary", |primary| *primary != old);
     let found = discovered.primaries_until(Some(&new));
     assert_eq!(found, [Some(old.clone()), None, Some(new.clone())]);
-    wait_for("the old primary to be a replica", support::replicated::FAILOVER, || {
-        let now = discovered.now();
-        now.primary.as_ref() == Some(&new) && now.replicas.contains(&old) && now.replicas.len() == 2
-    });
+    // The old primary goes on for ten seconds, until the sentinels have it follow the new one.
+    let mut others = [group.nodes.at(1), group.nodes.at(2)].into_iter();
+    let other = others.find(|node| *node != new);
+    discovered.wait_for(&Topology::new(Some(new), other));
+}
+
+#[test]
+fn replicas_come_and_go() {
+    let mut nodes = Replicated::start(1);
+    let sentinel = Sentinel::watch(nodes.primary(), 1);
+    let place = UpstreamPlace::Sentinel {
+        sentinels: vec![address(sentinel.addr().port())],
+        group: "mymaster".to_owned(),
+    };
+    let discovered = Discovered::look(place, true);
+    let whole = Topology::new(Some(nodes.at(0)), [nodes.at(1)]);
+    discovered.wait_for(&whole);
+    nodes.nodes()[1].kill9();
+    discovered.wait_for(&Topology::single(nodes.at(0)));
+    nodes.nodes()[1].restart();
+    discovered.wait_for(&whole);
 }
 
 #[test]
@@ -90,7 +108,7 @@ fn a_password_is_said_to_the_sentinels() {
     let mut client = sentinel.client();
     assert_eq!(client.cmd(&["ACL", "SETUSER", "default", "resetpass", ">s3cret"]), "OK");
     let place = || UpstreamPlace::Sentinel {
-        sentinels: vec![support::replicated::address(sentinel.addr().port())],
+        sentinels: vec![address(sentinel.addr().port())],
         group: "mymaster".to_owned(),
     };
     let stranger = Discovered::look(place(), false);
@@ -99,7 +117,7 @@ fn a_password_is_said_to_the_sentinels() {
         password: Secret::new("s3cret"),
     };
     let known = Discovered::look_as(place(), false, Some(credentials));
-    known.wait_for(&Topology::single(support::replicated::address(primary.port())));
+    known.wait_for(&Topology::single(address(primary.port())));
     assert_eq!(stranger.now(), Topology::default());
 }
 
@@ -107,7 +125,7 @@ fn a_password_is_said_to_the_sentinels() {
 fn a_group_that_sentinels_do_not_know_has_no_primary() {
     let primary = RedisServer::start();
     let sentinel = Sentinel::watch(&primary, 1);
-    let sentinels = vec![support::replicated::address(sentinel.addr().port())];
+    let sentinels = vec![address(sentinel.addr().port())];
     let group = "another".to_owned();
     let discovered = Discovered::look(UpstreamPlace::Sentinel { sentinels, group }, false);
     wait_for("the sentinel to be asked", SOON, || {

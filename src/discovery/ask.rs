@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Discovery;
-use super::group::{Answer, Event};
+use super::group::{Answer, Event, Replica};
 use super::node::address;
 use crate::config::Address;
 use crate::resp::Value;
@@ -27,7 +27,7 @@ const LARGEST: usize = 64 << 10;
 pub(super) enum Said {
     /// It answered.
     Answer {
-        /// Who follows the primary, and who it is.
+        /// Who the primary is, and who follows it.
         answer: Answer,
         /// The other sentinels it knows to be there, with their ids.
         others: Vec<(Address, Option<String>)>,
@@ -191,15 +191,23 @@ fn other(row: &Value) -> Option<(Address, Option<String>)> {
     is_well(row).then(|| (address, text(row.get(b"runid"))))
 }
 
-/// A replica that a sentinel knows; `None` unless it is well and follows `primary`.
-fn replica(row: &Value, primary: Option<&Address>) -> Option<Address> {
+/// A replica that a sentinel knows; `None` if it holds it for gone.
+fn replica(row: &Value, primary: Option<&Address>) -> Option<Replica> {
     let field = |name: &[u8]| text(row.get(name)).unwrap_or_default();
-    let replica = address(row.get(b"ip")?, row.get(b"port")?)?;
+    let address = address(row.get(b"ip")?, row.get(b"port")?)?;
     // What Sentinel wrote down for it and what it says may differ for a while after a failover.
     let says_so = field(b"role-reported") == "slave";
-    let follows = may_be(&address(row.get(b"master-host")?, row.get(b"master-port")?)?, primary?);
+    let follows = followed(row).is_some_and(|followed| primary.is_some_and(|primary| may_be(&followed, primary)));
     let hears = field(b"master-link-status") == "ok";
-    (is_well(row) && says_so && follows && hears).then_some(replica)
+    is_well(row).then_some(Replica {
+        address,
+        was_connected: says_so && follows && hears,
+    })
+}
+
+/// Whom a replica follows.
+fn followed(row: &Value) -> Option<Address> {
+    address(row.get(b"master-host")?, row.get(b"master-port")?)
 }
 
 /// Whether two addresses may be one: a name and a number may, which differ from sentinel to node by their settings.
@@ -295,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_that_are_not_well_are_left_out() {
+    fn replicas_that_are_gone_are_left_out_and_others_may_not_be_connected() {
         let well = [
             ("ip", "10.0.0.1"),
             ("port", "2"),
@@ -305,31 +313,29 @@ mod tests {
             ("master-host", "10.0.0.1"),
             ("master-port", "1"),
         ];
-        assert_eq!(replica(&row(&well), Some(&at(1))), Some(at(2)));
-        assert_eq!(replica(&row(&well), Some(&at(3))), None, "it follows another one");
-        let named = well.map(|field| {
-            if field.0 == "master-host" {
-                (field.0, "db")
-            } else {
-                field
-            }
-        });
+        let was_connected = |fields: &[(&str, &str)], primary: u16| {
+            let known = replica(&row(fields), Some(&at(primary)))?;
+            assert_eq!(known.address, at(2));
+            Some(known.was_connected)
+        };
+        assert_eq!(was_connected(&well, 1), Some(true));
+        assert_eq!(was_connected(&well, 3), Some(false), "it follows another one");
+        let but = |name: &str, value| well.map(|field| (field.0, if field.0 == name { value } else { field.1 }));
         assert_eq!(
-            replica(&row(&named), Some(&at(1))),
-            Some(at(2)),
+            was_connected(&but("master-host", "db"), 1),
+            Some(true),
             "it may be that one's name"
         );
-        for (name, value) in [
-            ("flags", "s_down,slave"),
-            ("flags", "slave,disconnected"),
-            ("role-reported", "master"),
-            ("master-link-status", "err"),
-            ("master-host", "10.0.0.2"),
-            ("port", "0"),
-            ("master-port", "0"),
+        for (name, value, expected) in [
+            ("flags", "s_down,slave", None),
+            ("flags", "slave,disconnected", None),
+            ("port", "0", None),
+            ("role-reported", "master", Some(false)),
+            ("master-link-status", "err", Some(false)),
+            ("master-host", "10.0.0.2", Some(false)),
+            ("master-port", "0", Some(false)),
         ] {
-            let ill = well.map(|field| if field.0 == name { (name, value) } else { field });
-            assert_eq!(replica(&row(&ill), Some(&at(1))), None, "{name} {value}");
+            assert_eq!(was_connected(&but(name, value), 1), expected, "{name} {value}");
         }
     }
 
