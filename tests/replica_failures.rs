@@ -169,10 +169,14 @@ fn while_the_master_is_away_replicas_answer_if_they_may_lack_something() {
     wait_for("the replica to be of no use", Duration::from_secs(10), || {
         careful.cmd(&["GET", "k"]).is_error_with("ERR nearhit")
     });
-    wait_for("the replica to answer although nobody knows what it lacks", SOON, || {
-        assert_eq!(available.cmd(&["GET", "k"]), "v");
-        routed(&proxies[1], "replica", "degraded") >= 1.0
-    });
+    wait_for(
+        "the replica to answer although nobody knows what it lacks",
+        SOON,
+        || {
+            assert_eq!(available.cmd(&["GET", "k"]), "v");
+            routed(&proxies[1], "replica", "degraded") >= 1.0
+        },
+    );
     let begun = Instant::now();
     assert!(
         available.cmd(&["SET", "k", "w"]).is_error_with("ERR nearhit"),

@@ -209,7 +209,7 @@ fn policies_and_connections_choose_for_themselves() {
     let mut client = proxy.connect();
     let where_read = |client: &mut support::Resp, key: &str| {
         let before = calls(&replica, "get");
-        (0..3).for_each(|_| _ = client.cmd(&["GET", key]));
+        (0..3).for_each(|_| drop(client.cmd(&["GET", key])));
         calls(&replica, "get") - before
     };
     wait_for("reports to be read at the replica", SOON, || {

@@ -1,13 +1,14 @@
 //! Asking one sentinel, and listening to it: two connections, because one that is subscribed takes no questions.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::Discovery;
-use super::group::{Answer, Event};
+use super::group::{Answer, Event, Replica};
 use super::node::address;
 use crate::config::Address;
 use crate::resp::Value;
@@ -26,7 +27,7 @@ const LARGEST: usize = 64 << 10;
 pub(super) enum Said {
     /// It answered.
     Answer {
-        /// Who follows the primary, and who it is.
+        /// Who the primary is, and who follows it.
         answer: Answer,
         /// The other sentinels it knows to be there, with their ids.
         others: Vec<(Address, Option<String>)>,
@@ -73,6 +74,12 @@ impl Asker {
         let mut link = Link::new(Control::connect(&handshake).await?.into_socket(), LARGEST, EVERY);
         // All of them: which announcements there are differs from version to version.
         link.send(&[b"PSUBSCRIBE", b"*"]).await?;
+        // What is announced before this counts shows in the first answer.
+        match self.within(link.next()).await? {
+            Value::Error(text) => return Err(refused(&text)),
+            Value::Array(_) => {}
+            _ => return Err(Loss::Protocol("PSUBSCRIBE was not confirmed".into())),
+        }
         let id = self.within(control.exchange(&[b"SENTINEL", b"MYID"])).await?;
         let id = match id {
             Value::Error(_) => None,
@@ -81,9 +88,8 @@ impl Asker {
         loop {
             let said = self.within(self.ask(&mut control, id.as_ref())).await?;
             self.say(said).await;
-            match tokio::time::timeout(EVERY, self.next(&mut link)).await {
-                Ok(event) => self.say(Said::Event(event?)).await,
-                Err(_) => {}
+            if let Ok(event) = tokio::time::timeout(EVERY, self.next(&mut link)).await {
+                self.say(Said::Event(event?)).await;
             }
         }
     }
@@ -101,7 +107,7 @@ impl Asker {
         let answers = control.exchange_all(&questions).await?;
         let mut answers = answers.iter();
         let primary = match answers.next() {
-            Some(Value::Error(text)) => return Err(Loss::Refused(String::from_utf8_lossy(text).into_owned())),
+            Some(Value::Error(text)) => return Err(refused(text)),
             Some(Value::Array(parts)) => match parts.as_slice() {
                 [host, port] => address(host, port),
                 _ => None,
@@ -123,9 +129,6 @@ impl Asker {
     async fn next(&self, link: &mut Link) -> Result<Event, Loss> {
         loop {
             let frame = link.next().await?;
-            if let Value::Error(text) = &frame {
-                return Err(Loss::Refused(String::from_utf8_lossy(text).into_owned()));
-            }
             if let Some(event) = event(&frame, &self.group) {
                 return Ok(event);
             }
@@ -142,6 +145,10 @@ impl Asker {
         // Nobody listens only when this task is about to be ended.
         drop(self.said.send((self.sentinel.clone(), said)).await);
     }
+}
+
+fn refused(text: &[u8]) -> Loss {
+    Loss::Refused(String::from_utf8_lossy(text).into_owned())
 }
 
 /// What a frame announces about `group`, as in `pmessage * +switch-master "mymaster 10.0.0.1 6379 10.0.0.2 6379"` or
@@ -184,15 +191,39 @@ fn other(row: &Value) -> Option<(Address, Option<String>)> {
     is_well(row).then(|| (address, text(row.get(b"runid"))))
 }
 
-/// A replica that a sentinel knows; `None` unless it is well and follows `primary`.
-fn replica(row: &Value, primary: Option<&Address>) -> Option<Address> {
+/// A replica that a sentinel knows; `None` if it holds it for gone.
+fn replica(row: &Value, primary: Option<&Address>) -> Option<Replica> {
     let field = |name: &[u8]| text(row.get(name)).unwrap_or_default();
-    let replica = address(row.get(b"ip")?, row.get(b"port")?)?;
+    let address = address(row.get(b"ip")?, row.get(b"port")?)?;
     // What Sentinel wrote down for it and what it says may differ for a while after a failover.
     let says_so = field(b"role-reported") == "slave";
-    let follows = address(row.get(b"master-host")?, row.get(b"master-port")?).as_ref() == primary;
+    let follows = followed(row).is_some_and(|followed| primary.is_some_and(|primary| may_be(&followed, primary)));
     let hears = field(b"master-link-status") == "ok";
-    (is_well(row) && says_so && follows && hears).then_some(replica)
+    is_well(row).then_some(Replica {
+        address,
+        was_connected: says_so && follows && hears,
+    })
+}
+
+/// Whom a replica follows.
+fn followed(row: &Value) -> Option<Address> {
+    address(row.get(b"master-host")?, row.get(b"master-port")?)
+}
+
+/// Whether two addresses may be one: a name and a number may, which differ from sentinel to node by their settings.
+fn may_be(one: &Address, other: &Address) -> bool {
+    let (
+        Address::Tcp { host, port },
+        Address::Tcp {
+            host: others,
+            port: another,
+        },
+    ) = (one, other)
+    else {
+        return one == other;
+    };
+    let is_number = |host: &str| host.parse::<IpAddr>().is_ok();
+    port == another && (host == others || is_number(host) != is_number(others))
 }
 
 fn is_well(row: &Value) -> bool {
@@ -272,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_that_are_not_well_are_left_out() {
+    fn replicas_that_are_gone_are_left_out_and_others_may_not_be_connected() {
         let well = [
             ("ip", "10.0.0.1"),
             ("port", "2"),
@@ -282,18 +313,29 @@ mod tests {
             ("master-host", "10.0.0.1"),
             ("master-port", "1"),
         ];
-        assert_eq!(replica(&row(&well), Some(&at(1))), Some(at(2)));
-        assert_eq!(replica(&row(&well), Some(&at(3))), None, "it follows another one");
-        for (name, value) in [
-            ("flags", "s_down,slave"),
-            ("flags", "slave,disconnected"),
-            ("role-reported", "master"),
-            ("master-link-status", "err"),
-            ("master-host", "?"),
-            ("port", "0"),
+        let was_connected = |fields: &[(&str, &str)], primary: u16| {
+            let known = replica(&row(fields), Some(&at(primary)))?;
+            assert_eq!(known.address, at(2));
+            Some(known.was_connected)
+        };
+        assert_eq!(was_connected(&well, 1), Some(true));
+        assert_eq!(was_connected(&well, 3), Some(false), "it follows another one");
+        let but = |name: &str, value| well.map(|field| (field.0, if field.0 == name { value } else { field.1 }));
+        assert_eq!(
+            was_connected(&but("master-host", "db"), 1),
+            Some(true),
+            "it may be that one's name"
+        );
+        for (name, value, expected) in [
+            ("flags", "s_down,slave", None),
+            ("flags", "slave,disconnected", None),
+            ("port", "0", None),
+            ("role-reported", "master", Some(false)),
+            ("master-link-status", "err", Some(false)),
+            ("master-host", "10.0.0.2", Some(false)),
+            ("master-port", "0", Some(false)),
         ] {
-            let ill = well.map(|field| if field.0 == name { (name, value) } else { field });
-            assert_eq!(replica(&row(&ill), Some(&at(1))), None, "{name} {value}");
+            assert_eq!(was_connected(&but(name, value), 1), expected, "{name} {value}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! The fence is there because sentinels change their minds one after the other, while the node that is being replaced goes
 //! on saying that it is the primary, for up to ten seconds.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::node::Role;
@@ -41,19 +42,32 @@ pub(super) struct Answer {
     pub(super) id: Option<String>,
     /// Who the primary is; `None`: it does not know the group.
     pub(super) primary: Option<Address>,
-    /// Who follows it and is well.
-    pub(super) replicas: Vec<Address>,
+    /// Who follows it and can be reached.
+    pub(super) replicas: Vec<Replica>,
+}
+
+/// A replica that a sentinel knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Replica {
+    /// Where it is.
+    pub(super) address: Address,
+    /// It heard from the primary when the sentinel asked it last: up to ten seconds ago.
+    pub(super) was_connected: bool,
 }
 
 /// What is known about the group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// What reachable sentinels answered last, those that are listed first.
+    /// What reachable sentinels answered last, in the order in which they were reached.
     answers: Vec<(Address, Answer)>,
     /// Who most of them say is the primary; stays while none can be reached.
     named: Option<Address>,
     /// Whether that node said so the last time it said anything.
     proven: bool,
+    /// Who is up to date with it, as it said itself the last time.
+    followers: Vec<Address>,
+    /// Who follows it, as a sentinel said that names it; stays while none can be reached.
+    replicas: Vec<Replica>,
     /// The last switch that was announced: it decides when sentinels are divided.
     switched: Option<Address>,
     /// A failover may be under way; until then everybody must have said the same for it to be none.
@@ -73,7 +87,8 @@ impl Group {
 
     /// A sentinel answered.
     pub(super) fn answered(&mut self, sentinel: &Address, answer: Answer, now: Instant) {
-        let new_mind = match self.answers.iter_mut().find(|(own, _)| own == sentinel) {
+        let now_names = answer.primary.clone();
+        let changed = match self.answers.iter_mut().find(|(own, _)| own == sentinel) {
             Some((_, own)) => {
                 let changed = own.primary != answer.primary;
                 *own = answer;
@@ -84,11 +99,15 @@ impl Group {
                 false
             }
         };
-        if self.count() {
+        let elected = self.count();
+        self.hear_of_replicas();
+        if elected {
             return;
         }
+        // Who comes round to what the others say announces nothing.
+        let dissents = now_names.is_some() && now_names != self.named;
         match self.fenced {
-            _ if new_mind => self.fence(now),
+            _ if changed && dissents => self.fence(now),
             Some(until) if now >= until => self.fenced = None,
             _ => {}
         }
@@ -98,6 +117,7 @@ impl Group {
     pub(super) fn lost(&mut self, sentinel: &Address) {
         self.answers.retain(|(own, _)| own != sentinel);
         self.count();
+        self.hear_of_replicas();
     }
 
     /// A sentinel announced something.
@@ -117,8 +137,12 @@ impl Group {
 
     /// A node said what it is.
     pub(super) fn node_says(&mut self, address: &Address, role: &Role) {
-        if self.named.as_ref() == Some(address) {
-            self.proven = matches!(role, Role::Primary { .. });
+        if self.named.as_ref() != Some(address) {
+            return;
+        }
+        self.proven = matches!(role, Role::Primary { .. });
+        if let Role::Primary { replicas } = role {
+            self.followers.clone_from(replicas);
         }
     }
 
@@ -126,18 +150,33 @@ impl Group {
     pub(super) fn topology(&self) -> Topology {
         match &self.named {
             Some(named) if self.proven && self.fenced.is_none() => {
-                let agrees = |answer: &&Answer| answer.primary.as_ref() == Some(named);
-                let answers = self.answers.iter().map(|(_, answer)| answer);
-                let replicas = answers.clone().find(agrees).map(|answer| answer.replicas.clone());
-                Topology::new(Some(named.clone()), replicas.unwrap_or_default())
+                let replicas = self.replicas.iter().filter(|replica| self.follows(replica));
+                Topology::new(Some(named.clone()), replicas.map(|replica| replica.address.clone()))
             }
             _ => Topology::default(),
         }
     }
 
+    /// Whether a replica is up to date. The primary says so every second, sentinels every ten; but it may call replicas by
+    /// names where sentinels have numbers, and then only sentinels can say it.
+    fn follows(&self, replica: &Replica) -> bool {
+        let is_number =
+            |address: &Address| matches!(address, Address::Tcp { host, .. } if host.parse::<IpAddr>().is_ok());
+        let by_name = !self.followers.iter().all(is_number);
+        self.followers.contains(&replica.address) || (by_name && replica.was_connected)
+    }
+
     /// Nobody is published from now on, until it is clear whether there is another primary.
     fn fence(&mut self, now: Instant) {
         self.fenced = Some(now.after(SETTLED));
+    }
+
+    /// Takes the replicas from one sentinel, for they find out one after the other: the first that names the primary.
+    fn hear_of_replicas(&mut self) {
+        let mut answers = self.answers.iter().map(|(_, answer)| answer);
+        if let Some(answer) = answers.find(|answer| answer.primary.is_some() && answer.primary == self.named) {
+            self.replicas.clone_from(&answer.replicas);
+        }
     }
 
     /// Counts the votes anew; whether they are for another node than before.
@@ -148,6 +187,8 @@ impl Group {
         }
         self.named = winner;
         self.proven = false;
+        self.replicas.clear();
+        self.followers.clear();
         self.fenced = None;
         true
     }
@@ -196,7 +237,17 @@ mod tests {
     }
 
     fn primary() -> Role {
-        Role::Primary { replicas: Vec::new() }
+        Role::Primary {
+            replicas: vec![node(2)],
+        }
+    }
+
+    /// A replica at this port; one that was connected.
+    fn known(port: u16) -> Replica {
+        Replica {
+            address: node(port),
+            was_connected: true,
+        }
     }
 
     fn replica() -> Role {
@@ -319,11 +370,45 @@ mod tests {
     }
 
     #[test]
+    fn replicas_are_those_of_the_sentinels_that_are_up_to_date() {
+        let mut group = settled();
+        let answer = Answer {
+            id: Some("0".to_owned()),
+            primary: Some(node(1)),
+            replicas: vec![
+                Replica {
+                    was_connected: false,
+                    ..known(2)
+                },
+                known(3),
+            ],
+        };
+        group.answered(&sentinel(0), answer, at(50));
+        assert_eq!(group.topology().replicas, [node(2)], "who the primary says");
+        let name = Address::Tcp {
+            host: "replica".to_owned(),
+            port: 3,
+        };
+        group.node_says(&node(1), &Role::Primary { replicas: vec![name] });
+        assert_eq!(group.topology().replicas, [node(3)], "by names it says nothing");
+        group.node_says(&node(1), &Role::Primary { replicas: vec![] });
+        assert_eq!(group.topology().replicas, []);
+    }
+
+    #[test]
     fn without_sentinels_everything_stays() {
         let mut group = settled();
-        (0..3).for_each(|number| group.lost(&sentinel(number)));
+        let answer = Answer {
+            id: Some("0".to_owned()),
+            primary: Some(node(1)),
+            replicas: vec![known(2)],
+        };
+        group.answered(&sentinel(0), answer, at(50));
+        let before = group.topology();
+        assert_eq!(before, Topology::new(Some(node(1)), [node(2)]));
+        (0..3).for_each(|number| group.lost(&sentinel(2 - number)));
         assert!(!group.is_heard());
-        assert_eq!(group.published(), Some(node(1)));
+        assert_eq!(group.topology(), before);
         group.announced(&Event::Promoting, at(200));
         assert_eq!(group.published(), None, "what was announced holds, too");
     }

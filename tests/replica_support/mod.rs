@@ -29,7 +29,7 @@ impl LateLink {
                     continue;
                 };
                 let (asks, answers) = (clone(&asking), clone(&answering));
-                std::thread::spawn(move || _ = std::io::copy(&mut &asks, &mut &answers));
+                std::thread::spawn(move || std::io::copy(&mut &asks, &mut &answers));
                 let late = Arc::clone(&shared);
                 std::thread::spawn(move || pass_on(answering, asking, &late));
             }
