@@ -9,10 +9,20 @@ use std::time::{Duration, Instant};
 use replica_support::{calls, prefer_replica, replicas, routed, wait_for_replicas, warm};
 use support::{Nearhit, RedisServer, SOON, wait_for};
 
+/// Ends the clients when the fault is over, or has not worked out.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Clients that read and write for as long as `fault` takes, and check every reply: gives how long the slowest took.
 fn under_load(proxy: &Nearhit, fault: impl FnOnce()) -> Duration {
-    let stop = AtomicBool::new(false);
+    let stop = &AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ending = Ends(stop);
         let client = |number: usize| {
             let mut client = proxy.connect();
             client.patience(Duration::from_secs(30));
@@ -39,7 +49,7 @@ fn under_load(proxy: &Nearhit, fault: impl FnOnce()) -> Duration {
         };
         let clients: Vec<_> = (0..4).map(|number| scope.spawn(move || client(number))).collect();
         fault();
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
         let slowest = clients.into_iter().map(|client| client.join().expect("a client"));
         slowest.max().unwrap_or_default()
     })
@@ -100,7 +110,7 @@ fn a_replica_that_hangs_is_left_and_what_waits_there_is_asked_of_the_master() {
 
 #[test]
 fn a_replica_that_is_copied_to_anew_is_not_read_from_meanwhile() {
-    let master = RedisServer::start();
+    let master = RedisServer::builder().arg("--enable-debug-command", "yes").start();
     let replica = RedisServer::replica_of(&master);
     let proxy = prefer_replica(&master, &[]);
     wait_for_replicas(&proxy, 1);
@@ -111,7 +121,7 @@ fn a_replica_that_is_copied_to_anew_is_not_read_from_meanwhile() {
             // What the replica has is of no known history now, so it is sent everything.
             let full = || master.info("sync_full").parse::<u32>().expect("a number");
             let before = full();
-            master.cmd(&["DEBUG", "CHANGE-REPL-ID"]);
+            assert_eq!(master.cmd(&["DEBUG", "CHANGE-REPL-ID"]), "OK");
             master.cmd(&["CLIENT", "KILL", "TYPE", "replica"]);
             wait_for("a full copy", Duration::from_secs(20), || full() > before);
             wait_for_replicas(&proxy, 1);
