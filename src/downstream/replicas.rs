@@ -99,7 +99,7 @@ impl Replicas {
         }
     }
 
-    /// The shared connection to a replica; `Err`: why it is not to be used now.
+    /// The shared connection to a replica, which may not be up yet; `Err`: why there is none.
     fn connection(
         &self,
         node: &Node,
@@ -116,13 +116,7 @@ impl Replicas {
             };
             Pool::new(settings, Arc::clone(&self.gauges), Arc::clone(&self.recorder))
         });
-        let connection = pool.shared(identity, db, version).map_err(|_| RouteReason::Away)?;
-        // A replica that was started again is another one: what is known of it was true of this connection only if it was
-        // asked after the connection was up, over one that it had answered before.
-        match connection.up_since() {
-            Some(since) if since < node.proved() => Ok(connection),
-            _ => Err(RouteReason::Warming),
-        }
+        pool.shared(identity, db, version).map_err(|_| RouteReason::Away)
     }
 
     /// Tells waiters whose replies are late.
@@ -176,7 +170,7 @@ impl Turn<'_> {
             let (to, why) = match self.route(&routing, command, request) {
                 Route::Primary(why) => (RouteTo::Primary, why),
                 Route::Nobody(why) => (RouteTo::Nobody, why),
-                Route::Replica(choice, why) => match self.connection_to(&choice) {
+                Route::Replica(choice, why) => match self.connection_to(&choice, why) {
                     Ok(connection) => {
                         self.core.moving = Moving::default();
                         self.count_route(RouteTo::Replica, why);
@@ -252,9 +246,17 @@ impl Turn<'_> {
         }
     }
 
-    fn connection_to(&self, choice: &Choice) -> Result<Connection<Forwarded>, RouteReason> {
+    fn connection_to(&self, choice: &Choice, why: RouteReason) -> Result<Connection<Forwarded>, RouteReason> {
         let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
-        self.context.replicas.connection(&choice.node, identity, db, version)
+        let connection = self.context.replicas.connection(&choice.node, identity, db, version)?;
+        // A replica that was started again is another one: what is known of it was true of this connection only if it was
+        // asked after the connection was up, over one that it had answered before. Where it may lack anything, that does not
+        // matter.
+        match connection.up_since() {
+            _ if why == RouteReason::Degraded => Ok(connection),
+            Some(since) if since < choice.node.proved() => Ok(connection),
+            _ => Err(RouteReason::Warming),
+        }
     }
 
     fn send_to_replica(
