@@ -2,12 +2,11 @@
 
 use super::attribute::{self, Source};
 use super::context::Ticket;
-use super::forward::{Op, loss_text};
 use super::request::{Flow, Turn};
 use super::session::{Fetching, nanos};
 use crate::cache::EntryId;
 use crate::coherence::{Copies, Fill, Keys, Lease, Lookup, NearCache, Query, Reader, Sight};
-use crate::command::{Command, Effect};
+use crate::command::Command;
 use crate::metrics::{Bypass, CacheResult, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Shape, encode};
@@ -206,30 +205,6 @@ impl Turn<'_> {
                 lease,
                 frame: frame.into(),
             });
-        }
-    }
-
-    /// Sends reads home whose fetch did not work out. They keep their place among the replies.
-    pub(super) fn send_refused_fetches(&mut self) {
-        for (number, fetching) in std::mem::take(&mut self.core.sent_home) {
-            let op = Op {
-                keys: fetching.keys.clone(),
-                effect: Effect::Read,
-                attribute: self.core.attribute(Source::Upstream(None), self.node()),
-                ..Op::plain(fetching.command, fetching.started)
-            };
-            let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
-            let connection = self.context.pool.borrow_mut().shared(identity, db, version);
-            match connection {
-                Ok(connection) => self.resend(op, Some(number), &fetching.frame, &connection),
-                Err(loss) => {
-                    let mut reply = Vec::new();
-                    encode::error(&mut reply, loss_text(&loss, false, false).as_bytes());
-                    self.core.pipeline.complete(number, &reply);
-                    self.core.answer(fetching.command, Outcome::Error);
-                }
-            }
-            self.core.causality.all_fetched(&fetching.keys);
         }
     }
 

@@ -11,6 +11,7 @@ use dashmap::DashMap;
 
 use super::account::Account;
 use super::accounts::Accounts;
+use super::again::Budget;
 use super::common::Common;
 use super::door::Door;
 use super::fence::Fences;
@@ -205,6 +206,8 @@ pub struct Context {
     pub worker: u16,
     /// Its connections to the server; to the master, where there are replicas.
     pub pool: RefCell<Pool<Forwarded>>,
+    /// How much may be asked again.
+    pub(super) budget: Budget,
     /// Its connections to replicas.
     pub replicas: Replicas,
     /// Its counters.
@@ -244,6 +247,7 @@ impl Context {
             hubs: RefCell::default(),
             shared,
             worker,
+            budget: Budget::default(),
             replicas: Replicas::new(&pool),
             pool: RefCell::new(pool),
             recorder,
@@ -281,6 +285,7 @@ impl Context {
     /// ten times a second.
     pub fn check_late(&self, now: Instant) {
         self.tick.set(now);
+        self.budget.tick();
         // Half of it is forgotten in eighteen seconds.
         self.largest.set(self.largest.get() - self.largest.get() / 256);
         let limit = self.shared.settings.command_timeout;

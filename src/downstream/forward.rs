@@ -28,7 +28,7 @@ use crate::config::Credentials;
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
-use crate::upstream::{Loss, Taken};
+use crate::upstream::{Ended, Loss, Taken, Waiter};
 
 /// What is special about a reply, beyond passing it on.
 #[derive(Debug, Default)]
@@ -124,6 +124,8 @@ pub(super) struct Op {
     pub(super) attribute: Option<Box<[u8]>>,
     /// Shadow mode: what the near-cache would have done with it, if that is not to pass it on.
     pub(super) shadow: Option<Box<Shadowed>>,
+    /// How often it was sent again.
+    pub(super) tries: u8,
     /// It is asked at a replica.
     pub(super) replica: Option<Box<AtReplica>>,
 }
@@ -152,6 +154,7 @@ impl Op {
             words: None,
             attribute: None,
             shadow: None,
+            tries: 0,
             replica: None,
         }
     }
@@ -183,6 +186,17 @@ impl Forwarded {
             size: 0,
             partly: false,
         }
+    }
+
+    /// Its connection had ended already.
+    pub(super) fn not_sent(self, loss: &Loss, now: Instant) {
+        self.lost(&Ended {
+            loss,
+            sent: false,
+            peer: None,
+            frame: None,
+            now,
+        });
     }
 
     /// The effects of the request, once it was executed or may have been.

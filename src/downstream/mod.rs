@@ -17,6 +17,7 @@
 
 mod account;
 mod accounts;
+mod again;
 mod answers;
 mod attribute;
 mod cached;

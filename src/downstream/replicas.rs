@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::attribute::Source;
 use super::forward::{Forwarded, Op};
 use super::request::{Flow, Turn};
-use super::session::{Core, Fetching};
+use super::session::Core;
 use crate::coherence::Keys;
 use crate::command::{Command, Effect, flag};
 use crate::config::Address;
@@ -20,7 +20,7 @@ use crate::metrics::{Label, RouteReason, RouteTo, WorkerRecorder};
 use crate::resp::{Request, Version};
 use crate::time::{self, Instant};
 use crate::topology::{Asked, Choice, Node, Objection, Route, Routing, Seen};
-use crate::upstream::{Connection, Gauges, Identity, Loss, Pool, PoolSettings};
+use crate::upstream::{Connection, Gauges, Identity, Pool, PoolSettings};
 
 /// What is special about a read that a replica is asked.
 #[derive(Debug)]
@@ -76,6 +76,13 @@ impl Moving {
                 waits
             }
         }
+    }
+}
+
+impl AtReplica {
+    /// The request.
+    pub(super) fn into_frame(self) -> Box<[u8]> {
+        self.frame
     }
 }
 
@@ -346,36 +353,7 @@ impl Forwarded {
         false
     }
 
-    /// Whether the master is to be asked what the replica did not answer, because its connection was lost.
-    pub(super) fn goes_home(&self, loss: &Loss) -> bool {
-        self.op.replica.is_some() && *loss != Loss::Shutdown && self.may_go_home()
-    }
-
     fn may_go_home(&self) -> bool {
         !self.late && !self.partly && self.number.is_some()
-    }
-
-    /// Has the session ask the master.
-    pub(super) fn send_home(&mut self) {
-        let Some(replica) = self.op.replica.take() else { return };
-        let Some(number) = self.number else { return };
-        self.session
-            .context
-            .shared
-            .metrics
-            .routed_reads
-            .inc((RouteTo::Primary, RouteReason::Lost));
-        let mut core = self.session.core.borrow_mut();
-        core.home.answered(self.op.bytes, 0);
-        let fetching = Fetching {
-            keys: self.op.keys.clone(),
-            command: self.op.command,
-            started: self.op.started,
-            source: Source::Replica,
-            frame: replica.frame,
-        };
-        core.sent_home.push((number, fetching));
-        drop(core);
-        self.session.wake();
     }
 }

@@ -427,6 +427,7 @@ impl<'a> Turn<'a> {
     /// Sends a request over a shared connection; `number` is its reply's place, `None`: nobody hears the reply.
     pub(super) fn resend(&mut self, mut op: Op, number: Option<u64>, frame: &[u8], connection: &Connection<Forwarded>) {
         let era = self.context.pool.borrow().era();
+        self.context.budget.sent();
         self.core.home.sent(frame.len(), era);
         if op.shadow.is_none() {
             self.core.causality.forwarded(&op.keys, op.effect);

@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::account::Account;
+use super::again::Again;
 use super::attribute::Source;
 use super::client_tracking::Redirecting;
 use super::context::{Context, Peer, Ticket};
@@ -72,8 +73,8 @@ pub(super) struct Core {
     pub(super) stalled: Vec<Waker>,
     /// Reads that wait for a fetch, by reply number.
     pub(super) fetching: HashMap<u64, Fetching>,
-    /// Reads whose fetch did not work out, to be sent over the home connection.
-    pub(super) sent_home: Vec<(u64, Fetching)>,
+    /// What came to nothing elsewhere, to be sent over the home connection.
+    pub(super) sent_home: Vec<Again>,
     /// What it is subscribed to together with others.
     pub(super) listening: Option<Box<Listening>>,
     /// Requests on their way on the hub's connection.
@@ -380,7 +381,9 @@ impl Session {
         };
         match delivery {
             Delivery::Home => {
-                core.sent_home.push((number, fetching));
+                let node = &self.context.shared.settings.upstream;
+                let again = Again::fetch(core, number, fetching, node);
+                core.sent_home.push(again);
             }
             Delivery::Reply(reply, shape) => {
                 core.fetched(&fetching.keys, time::now());

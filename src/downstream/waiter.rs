@@ -14,7 +14,7 @@ use crate::command::Effect;
 use crate::metrics::{Disconnect, ErrorKind, Origin};
 use crate::resp::encode;
 use crate::time::Instant;
-use crate::upstream::{Loss, Peer, Room, Taken, Waiter};
+use crate::upstream::{Ended, Loss, Room, Taken, Waiter};
 
 impl Waiter for Forwarded {
     fn frame(&mut self, kind: u8, frame: &[u8], now: Instant) -> Taken {
@@ -41,7 +41,7 @@ impl Waiter for Forwarded {
             subscribe::Sorted::Reply => {}
         }
         if self.is_refused_by_replica(frame) {
-            self.send_home();
+            self.ask_master();
             return Taken::Done;
         }
         if let Special::Change(change) = &self.op.special {
@@ -149,9 +149,12 @@ impl Waiter for Forwarded {
         self.session.wake();
     }
 
-    fn lost(mut self, loss: &Loss, sent: bool, peer: Option<Peer>, now: Instant) {
-        if self.goes_home(loss) {
-            return self.send_home();
+    fn lost(mut self, ended: &Ended<'_>) {
+        let Ended {
+            loss, sent, peer, now, ..
+        } = *ended;
+        if self.may_ask_again(ended) {
+            return self.ask_again(ended);
         }
         // What a node that is the master no more may still do is not seen through this nearhit.
         let may_be_seen = sent && !matches!(loss, Loss::Left(_));

@@ -89,7 +89,7 @@ pub(super) use label;
 
 mod upstream;
 
-pub use upstream::{ChannelOp, ChannelOutcome, ConnectResult, FenceResult, Lost, Pool, RouteReason, RouteTo};
+pub use upstream::{ChannelOp, ChannelOutcome, ConnectResult, FenceResult, Lost, Pool, Retry, RouteReason, RouteTo};
 
 label! {
     /// How a command ended, from the client's point of view.

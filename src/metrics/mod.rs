@@ -30,7 +30,7 @@ pub use hot_keys::{HotKey, HotKeys, SAMPLED, Sampler};
 pub use label::{
     Bypass, CacheResult, CanaryFailure, ChannelOp, ChannelOutcome, ConnectResult, Direction, Disconnect, ErrorKind,
     Evicted, FenceReason, FenceResult, FlushReason, InvalidationEffect, InvalidationKind, InvalidationSource, Label,
-    Labels, Lost, Origin, Outcome, Pool, Refusal, Rejected, RouteReason, RouteTo, ServingMode, Subscriber,
+    Labels, Lost, Origin, Outcome, Pool, Refusal, Rejected, Retry, RouteReason, RouteTo, ServingMode, Subscriber,
     SubscriberLoss, TouchResult, Unproved,
 };
 pub use latency::{BUCKETS, LatencyArray, LatencySnapshot, MAX_NANOS};

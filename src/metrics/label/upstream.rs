@@ -117,3 +117,19 @@ label! {
         Degraded = "degraded",
     }
 }
+
+label! {
+    /// What became of a request whose connection was lost, or which a replica would not answer, and that may be sent again.
+    Retry = "reason" {
+        /// Sent again: nothing of it had reached the server.
+        Unsent = "unsent",
+        /// Sent again: it only reads.
+        Read = "read",
+        /// Sent to the master: a replica had been asked.
+        Replica = "replica",
+        /// Answered with an error: it was sent again twice before.
+        Exhausted = "exhausted",
+        /// Answered with an error: too many were sent again lately.
+        Budget = "budget",
+    }
+}
