@@ -454,9 +454,6 @@ impl<'a> Turn<'a> {
     pub(super) fn collect_keys(&mut self, command: &Command, request: &Request<'_>) -> bool {
         let (keys, cache) = (&mut self.core.keys, &self.context.shared.cache);
         keys.clear();
-        if !self.context.shared.settings.caching && self.context.shared.routing.is_none() {
-            return true;
-        }
         command
             .for_each_key(request, |index| keys.push(cache.hash(request.arg(index))))
             .is_ok()
