@@ -159,7 +159,9 @@ fn what_never_left_is_sent_once_there_is_a_connection() {
         wait_for("the connection to be noticed as lost", SOON, || {
             proxy.metric("nearhit_upstream_connections", &["pool=\"shared\""]) == 0.0
         });
-        assert_eq!(client.cmd(&["INCR", "count"]), count);
+        let reply = client.cmd(&["INCR", "count"]);
+        let counted = ["unsent", "exhausted", "budget"].map(|reason| retries(&proxy, reason));
+        assert_eq!(reply, count, "{counted:?}");
     }
     assert!(retries(&proxy, "unsent") >= 1.0);
 }

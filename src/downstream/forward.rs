@@ -126,6 +126,8 @@ pub(super) struct Op {
     pub(super) shadow: Option<Box<Shadowed>>,
     /// How often it was sent again.
     pub(super) tries: u8,
+    /// How often it waited for that.
+    pub(super) waits: u8,
     /// It is asked at a replica.
     pub(super) replica: Option<Box<AtReplica>>,
 }
@@ -155,6 +157,7 @@ impl Op {
             attribute: None,
             shadow: None,
             tries: 0,
+            waits: 0,
             replica: None,
         }
     }
