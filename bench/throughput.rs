@@ -30,10 +30,12 @@ use support::report::{Line, Report};
 use support::rows::{Row, cells, rows};
 use support::stage::Stage;
 use support::work::{Via, Works};
-use support::{fairness, markdown, plot};
+use support::{fairness, markdown, plot, scaling};
 
 /// What `--only` calls the costs of the server.
 const SERVER: &str = "server";
+/// What it calls reads from replicas.
+const REPLICAS: &str = "replicas";
 
 fn main() -> ExitCode {
     let out = harness::root().join("bench/results");
@@ -69,6 +71,9 @@ fn run(options: &Options) -> Result<(), String> {
     };
     if SERVER.contains(&options.only) {
         report = report.with_server(fairness::measure(&works, options)?);
+    }
+    if REPLICAS.contains(&options.only) {
+        report = report.with_scaling(scaling::measure(&works, options)?);
     }
     publish(&report)
 }

@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::{Resp, child, eventually, redis, wait_for};
+use support::{Nearhit, Resp, child, eventually, redis, wait_for};
 use tempfile::TempDir;
 
 #[test]
@@ -91,7 +91,7 @@ fn nearhit_listens_where_its_ports_lead_and_calls_a_service_by_name() {
         .collect();
     assert_eq!(after("--listen"), format!("0.0.0.0:{}", inside[0]));
     assert_eq!(after("--metrics.listen"), format!("0.0.0.0:{}", inside[1]));
-    assert_eq!(after("--upstream"), "redis://redis-master:6379");
+    assert_eq!(after("--upstream"), "redis+sentinel://sentinel:26379/mymaster");
     let dockerfile = support::read("deploy/Dockerfile");
     assert!(
         dockerfile.contains(&format!("EXPOSE {}", inside.join(" "))),
@@ -128,6 +128,28 @@ fn every_redis_command_line_starts_a_working_server() {
             is("flags", "master") && is("num-slaves", "2")
         },
     );
+    // nearhit's own words, but for the places.
+    let upstream = format!("redis+sentinel://{}/mymaster", stage.addr("sentinel"));
+    let words = services["nearhit"]
+        .command
+        .iter()
+        .skip(1)
+        .map(|word| match word.as_str() {
+            "redis+sentinel://sentinel:26379/mymaster" => upstream.as_str(),
+            "0.0.0.0:6380" | "0.0.0.0:9381" => "127.0.0.1:0",
+            word => word,
+        });
+    let mut command = Nearhit::command();
+    command.args(words).args(["--log.format", "text"]);
+    let proxy = Nearhit::start(command);
+    let mut client = proxy.connect3();
+    wait_for("nearhit to know all three", Duration::from_secs(30), || {
+        let nodes = client.cmd(&["PROXY", "TOPOLOGY"]).items();
+        let ok = |node: &support::Reply| node.get("state").is_some_and(|state| state == "ok");
+        nodes.iter().filter(|node| ok(node)).count() == 3
+    });
+    assert_eq!(client.cmd(&["SET", "greeting", "hello"]), "OK");
+    assert_eq!(client.cmd(&["GET", "greeting"]), "hello");
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn an_unknown_setting_is_answered_with_the_known_ones() {
     let sections = complaint("[cahce]\nmode = \"off\"\n");
     assert!(sections.contains("nearhit.toml:1:2"), "{sections}");
     assert!(
-        sections.contains("expected config_version, server, upstream, sentinel, facade, pubsub, cache,"),
+        sections.contains("expected config_version, server, upstream, sentinel, routing, facade, pubsub, cache,"),
         "{sections}"
     );
     assert!(sections.contains("did you mean \"cache\"?"), "{sections}");

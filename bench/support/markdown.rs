@@ -6,6 +6,7 @@ use super::cell::{Latency, Pace};
 use super::fairness::Mode;
 use super::report::{Line, Report};
 use super::rows::Figure;
+use super::scaling::Scaled;
 use super::statistics::Spread;
 use super::work::Via;
 
@@ -23,6 +24,7 @@ fn write(report: &Report, out: &mut String) -> Result {
     latencies(report, out)?;
     in_process(report, out)?;
     server(&report.server, out)?;
+    scaling(&report.scaling, out)?;
     aims(report, out)
 }
 
@@ -185,6 +187,37 @@ fn server(modes: &[Mode], out: &mut String) -> Result {
             mode.used_memory as f64 / MIB,
             mode.grown as f64 / MIB,
             mode.nearhit_resident as f64 / MIB
+        )?;
+    }
+    writeln!(out)
+}
+
+fn scaling(ways: &[Scaled], out: &mut String) -> Result {
+    if ways.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "Reads from replicas: the same requests through nearhit before a master and two replicas. All five processes share \
+         this machine's cores, so CPU is the figure to look at.\n"
+    )?;
+    writeln!(
+        out,
+        "| reads go to | k/s | master, µs CPU a request | both replicas, µs CPU | nearhit, µs CPU | GETs at the master | \
+         at the replicas |"
+    )?;
+    writeln!(out, "| --- | --: | --: | --: | --: | --: | --: |")?;
+    for way in ways {
+        writeln!(
+            out,
+            "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.0} % | {:.0} % |",
+            way.name,
+            way.per_second.median,
+            way.master_cpu_us.median,
+            way.replicas_cpu_us.median,
+            way.nearhit_cpu_us.median,
+            way.gets_at_master.median * 100.0,
+            way.gets_at_replicas.median * 100.0
         )?;
     }
     writeln!(out)

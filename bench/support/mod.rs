@@ -10,6 +10,7 @@
 //! | `cpu` | CPU time of another process, or of some threads |
 //! | `measure` | one cell: warm up, measure, prove that it measured what its name says |
 //! | `fairness` | what a near-cache costs the server |
+//! | `scaling` | what reading from replicas takes off the master |
 //! | `machine` | which machine, which versions |
 //! | `statistics` | medians, ranges |
 //! | `report`, `markdown`, `plot` | samples into rows; tables; pictures |
@@ -26,6 +27,7 @@ pub(crate) mod peer;
 pub(crate) mod plot;
 pub(crate) mod report;
 pub(crate) mod rows;
+pub(crate) mod scaling;
 pub(crate) mod stage;
 pub(crate) mod statistics;
 pub(crate) mod work;

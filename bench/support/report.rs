@@ -10,6 +10,7 @@ use super::fairness::Mode;
 use super::machine::Machine;
 use super::options::Options;
 use super::rows::{Aim, Figure, Row};
+use super::scaling::Scaled;
 use super::statistics::Spread;
 use super::work::Via;
 
@@ -23,6 +24,8 @@ pub(crate) struct Report {
     pub(crate) options: Options,
     pub(crate) lines: Vec<Line>,
     pub(crate) server: Vec<Mode>,
+    /// Reads from replicas.
+    pub(crate) scaling: Vec<Scaled>,
     pub(crate) curves: Vec<Curve>,
     samples: Vec<Sample>,
 }
@@ -77,6 +80,7 @@ impl Report {
             lines: rows.iter().filter_map(|row| Line::new(row, &samples)).collect(),
             curves: curves(rows, &samples),
             server: Vec::new(),
+            scaling: Vec::new(),
             machine,
             peers,
             options,
@@ -87,6 +91,12 @@ impl Report {
     /// Adds what a near-cache costs the server.
     pub(crate) fn with_server(mut self, modes: Vec<Mode>) -> Self {
         self.server = modes;
+        self
+    }
+
+    /// Adds what reading from replicas takes off the master.
+    pub(crate) fn with_scaling(mut self, ways: Vec<Scaled>) -> Self {
+        self.scaling = ways;
         self
     }
 

@@ -1,6 +1,9 @@
 //! TOPOLOGY: the nodes nearhit knows, and which of them may be read from.
 
+use std::sync::atomic::Ordering;
+
 use super::console::Call;
+use super::figures::tracking_state;
 use super::reply::{Answer, Map, micros, millis};
 use crate::command::Effect;
 use crate::metrics::RouteReason;
@@ -12,11 +15,19 @@ use crate::topology::{Asked, Node, Objection, Route, Routing};
 pub(super) fn topology(call: &Call<'_>) -> Result<Value, String> {
     let Some(routing) = &call.shared.routing else {
         let address = call.shared.master.now().map(|address| address.to_string());
-        let master = Map::default().with("node", address).with("role", "master");
+        let up = call.console.gauges.reachable.load(Ordering::Relaxed);
+        let master = Map::default()
+            .with("node", address)
+            .with("role", "master")
+            .with("state", if up { "ok" } else { Objection::Unreachable.name() })
+            .with("tracking", tracking_state(call.shared));
         return Ok(vec![master].into_value());
     };
     let routes = routing.routes();
-    let master = routes.primary.iter().map(|node| row(node, "master", routing, call.now));
+    let master = routes.primary.iter().map(|node| {
+        // Memory is filled from the master alone.
+        row(node, "master", routing, call.now).with("tracking", tracking_state(call.shared))
+    });
     let replicas = routes
         .replicas
         .iter()
@@ -77,7 +88,6 @@ fn meaning(why: RouteReason) -> &'static str {
         RouteReason::Link => "no replica's link to the master is up",
         RouteReason::Away => "no replica can be reached, or none is known",
         RouteReason::Warming => "the connection to the replica is new",
-        RouteReason::Lost => "a replica could not answer",
         RouteReason::Degraded => "the master is away, and routing.stale_reads allows any replica",
     }
 }

@@ -169,6 +169,7 @@ struct RunningProxy {
 async fn start_proxy(upstream: &str, listen: SocketAddr, metrics: SocketAddr) -> nearhit::error::Result<RunningProxy> {
     let proxy = nearhit::Proxy::builder()
         .upstream(upstream)
+        .reads(nearhit::config::Reads::PreferReplica)
         .listen(&listen.to_string())
         .metrics(metrics)
         .process_metrics(true)

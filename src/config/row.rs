@@ -154,7 +154,7 @@ const POLICY: &[Row] = &[Row {
     key: "policy",
     shape: Shape::Tables,
     wanted: "a list of policies, each with a name and a match",
-    help: "Settings by key pattern, first match wins: `name`, `match` (a glob), `cache`, `ttl`, `max_entry`, `commands`, `hash_field_ttl`.",
+    help: "Settings by key pattern, first match wins: `name`, `match` (a glob), `cache`, `ttl`, `max_entry`, `commands`, `hash_field_ttl`, `reads`.",
     default: || "[]".to_owned(),
     range: || None,
     read: |config, node, reader| super::setting::assign::<Vec<Policy>>(&mut config.policies, node, reader),

@@ -30,6 +30,13 @@ pub(super) struct AtReplica {
     frame: Box<[u8]>,
 }
 
+impl AtReplica {
+    /// The request.
+    pub(super) fn into_frame(self) -> Box<[u8]> {
+        self.frame
+    }
+}
+
 /// How often a session is sent to the master for what it has seen before it waits for a replica instead. Chosen, not measured.
 const OFTEN: u32 = 8;
 /// The most that grows to, while waiting is in vain.
@@ -76,13 +83,6 @@ impl Moving {
                 waits
             }
         }
-    }
-}
-
-impl AtReplica {
-    /// The request.
-    pub(super) fn into_frame(self) -> Box<[u8]> {
-        self.frame
     }
 }
 
@@ -235,7 +235,8 @@ impl Turn<'_> {
         let (Ok(()), Some(first)) = (told, first) else {
             return Route::Primary(RouteReason::Setting);
         };
-        if !command.flags.has(flag::READONLY) {
+        // TOUCH is there for what the master thinks of a key.
+        if !command.flags.has(flag::READONLY) || command.name() == "touch" {
             return Route::Primary(RouteReason::Setting);
         }
         let causality = &self.core.causality;
@@ -322,7 +323,9 @@ impl Forwarded {
             return;
         };
         let (op, keys) = (&self.op, self.op.keys.as_slice());
-        if op.writes || matches!(op.effect, Effect::Write | Effect::Unknown | Effect::Admin) {
+        let writes = matches!(op.effect, Effect::Write | Effect::Unknown | Effect::Admin);
+        // What may be replicated and touches no key (PUBLISH) is nothing that a read could miss.
+        if writes || (op.writes && !keys.is_empty()) {
             routing.written().note(keys, now);
         }
         let mut core = self.session.core.borrow_mut();

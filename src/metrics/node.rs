@@ -12,7 +12,7 @@ pub const NODE_ROWS: &[Row] = &[STALENESS, CONNECTED, SINCE, INCARNATIONS, RECON
 pub const REPLICA_ROWS: &[Row] = &[READABLE, LAG, LAG_BYTES];
 
 const READABLE: Row = Row {
-    name: "nearhit_upstream_replica_readable",
+    name: "nearhit_upstream_replica_up",
     kind: RowType::Gauge,
     help: "1 while the replica may be read from: it answers, its link to the master is up, and it is not too far behind.",
 };

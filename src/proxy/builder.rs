@@ -109,6 +109,13 @@ impl Builder {
         self
     }
 
+    /// Sets which node is asked what memory does not answer. Default: the master.
+    #[must_use]
+    pub fn reads(mut self, reads: Reads) -> Self {
+        self.config.routing.reads = reads;
+        self
+    }
+
     /// Adds a policy; the first one that matches a key counts.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {

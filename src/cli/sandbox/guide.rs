@@ -59,6 +59,11 @@ fn guide(listen: SocketAddr, metrics: SocketAddr, servers: &[Line]) -> String {
         ),
         (format!("{near} GET greeting"), "and nearhit knows"),
         (format!("{near} PROXY STATS"), "what was answered from where"),
+        (format!("{near} PROXY TOPOLOGY"), "the nodes, and what replicas lack"),
+        (
+            format!("{near} PROXY EXPLAIN STRLEN greeting"),
+            "who would answer that, and why",
+        ),
     ];
     let width = tries.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
     text.push_str("\ntry, in another terminal:\n");

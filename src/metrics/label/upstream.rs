@@ -111,8 +111,6 @@ label! {
         Away = "away",
         /// The connection to the replica is new: it is used once the replica was seen to be the same behind it.
         Warming = "warming",
-        /// A replica was asked first, and could not answer.
-        Lost = "lost",
         /// The primary is away, and `routing.stale_reads` allows replicas whatever they lack.
         Degraded = "degraded",
     }
