@@ -118,6 +118,12 @@ impl Causality {
         Ok(())
     }
 
+    /// Whether the oldest forwarded command, which is on `keys`, is the only one that could change what it reads: if it is
+    /// asked once more, it sees nothing of what the session sent behind it.
+    pub fn is_alone(&self, keys: &Keys) -> bool {
+        self.unknown == 0 && keys.as_slice().iter().all(|&key| self.out.count(key) == 1)
+    }
+
     /// What a cached reply must be at least as new as.
     pub fn must_see(&self) -> Instant {
         self.must_see
@@ -186,6 +192,10 @@ impl Counts {
 
     fn contains(&self, key: u64) -> bool {
         !self.0.is_empty() && self.0.contains_key(&key)
+    }
+
+    fn count(&self, key: u64) -> u32 {
+        self.0.get(&key).copied().unwrap_or(0)
     }
 
     fn add(&mut self, key: u64) {

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! lost ─ not sent, or only read → waits ─ pause over → sent over a new connection ─ lost → … at most twice
-//!      └ sent, and may have changed data → UNCERTAIN: nobody knows
+//!      ├ sent, and may have changed data → UNCERTAIN: nobody knows
+//!      └ sent, only read, and something on its keys was sent behind it → an error: it could see what came later
 //! ```
 //! While it waits no later command of the session on its keys leaves (rule H), so that nothing overtakes it.
 
@@ -98,7 +99,11 @@ impl Forwarded {
     pub(super) fn may_ask_again(&self, ended: &Ended<'_>) -> bool {
         let op = &self.op;
         let reads = op.effect == Effect::Read && !op.writes;
-        let harmless = reads || (!ended.sent && op.effect == Effect::Write && op.flushing.is_none());
+        let unsent = !ended.sent && matches!(op.effect, Effect::Read | Effect::Write) && op.flushing.is_none();
+        // What was sent behind it may have been executed, and a read must not see what its client wrote later. Behind a read
+        // of a replica nothing on its keys was sent.
+        let alone = || op.replica.is_some() || self.session.core.borrow().causality.is_alone(&op.keys);
+        let harmless = unsent || (reads && alone());
         let plain = !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No);
         let unheard = !self.applied && !self.late && !self.partly && self.number.is_some();
         let may = harmless
