@@ -16,8 +16,6 @@ use crate::time::Instant;
 /// Sets of two: 2048 copies a worker, about 200 KiB and their texts. In requests by Zipf's law (0.99) of a million keys
 /// they are asked for every second time; more would not fit into a core's own cache. Chosen, not measured.
 const SETS: usize = 1024;
-/// Bytes of name, arguments and reply of a copy at most. Beyond that the lock is a small part of what a hit costs.
-const LONGEST: usize = 1024;
 
 /// One worker's copies.
 #[derive(Debug)]
@@ -45,7 +43,7 @@ pub(super) struct Copy {
     pub(super) mark: Mark,
     /// Served since another name wanted its place.
     used: bool,
-    entry: Option<Entry>,
+    entry: Option<Box<Entry>>,
 }
 
 impl Default for Copies {
@@ -98,7 +96,7 @@ impl Copies {
         let Some((held, copy)) = way.and_then(|way| Some((tags.get_mut(way)?, copies.get_mut(way)?))) else {
             return;
         };
-        if let Some(entry) = entry.duplicate(LONGEST) {
+        if let Some(entry) = entry.duplicate() {
             *held = tag;
             *copy = Copy {
                 hash: query.hash,
@@ -125,11 +123,11 @@ fn tag(hash: u64) -> u32 {
 impl Copy {
     /// The copied entry.
     pub(super) fn entry(&self) -> Option<&Entry> {
-        self.entry.as_ref()
+        self.entry.as_deref()
     }
 
     fn is_of(&self, query: &Query<'_>) -> bool {
         let is_of = |entry: &Entry| entry.is(&query.id) && entry.name() == query.key;
-        self.hash == query.hash && self.entry.as_ref().is_some_and(is_of)
+        self.hash == query.hash && self.entry().is_some_and(is_of)
     }
 }

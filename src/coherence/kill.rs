@@ -251,11 +251,11 @@ fn has_earned<W>(slot: &Slot<State<W>>) -> Option<bool> {
         flights.filter(|flight| flight.generation == record.generation)
     });
     let joined = alive.into_iter().flatten().map(|flight| !flight.joiners.is_empty());
-    let hit = slot.entries().iter().map(Entry::was_served);
+    let hit = slot.entries().iter().map(|entry| entry.was_served());
     hit.chain(joined).max()
 }
 
-fn kill_slot<W>(shard: &mut Shard<State<W>>, id: SlotId) -> Vec<Entry> {
+fn kill_slot<W>(shard: &mut Shard<State<W>>, id: SlotId) -> Vec<Box<Entry>> {
     shard.with_state(id, State::kill);
     if mutated(Mutant::DbOnlyInval) {
         return shard.clear_if(id, |entry| entry.db() == 0);

@@ -174,7 +174,7 @@ impl<W> NearCache<W> {
         settled
     }
 
-    fn entry_for(&self, lease: &Lease, reply: Bytes, ttls: Ttls, sent_at: Instant) -> Result<Entry, Rejected> {
+    fn entry_for(&self, lease: &Lease, reply: Bytes, ttls: Ttls, sent_at: Instant) -> Result<Box<Entry>, Rejected> {
         let ttls = if mutated(Mutant::NoPttl) {
             Ttls {
                 key: -1,
