@@ -101,7 +101,7 @@ impl<S: SlotState> Shard<S> {
     pub fn find(&self, hash: u64, name: &[u8]) -> Option<SlotId> {
         let slots = &self.slots;
         self.table
-            .find(hash, |&at| slot_at(slots, at).is_some_and(|slot| slot.name() == name))
+            .find(hash, |&at| slot_at(slots, at).is_some_and(|slot| slot.is_named(name)))
             .map(|&at| SlotId(at))
     }
 
@@ -129,7 +129,7 @@ impl<S: SlotState> Shard<S> {
             return Some(at);
         }
         let at = u32::try_from(self.slots.len()).ok().filter(|&at| at != u32::MAX)?;
-        self.slots.push(Slot::free());
+        self.slots.push(Slot::free);
         Some(at)
     }
 

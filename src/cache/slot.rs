@@ -116,6 +116,14 @@ impl<S> Slot<S> {
         }
     }
 
+    /// Whether that is its name.
+    pub(super) fn is_named(&self, name: &[u8]) -> bool {
+        if let Held::One(entry) = &self.held {
+            entry.call();
+        }
+        self.name() == name
+    }
+
     /// What is cached for it.
     pub fn entries(&self) -> &[Box<Entry>] {
         match &self.held {

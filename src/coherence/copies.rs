@@ -77,8 +77,16 @@ impl Copies {
     }
 
     /// The entry of `query` was just served under its shard's lock, and eviction knows: copies it, if it wants that for
-    /// the second time. Of two others in its place one that was not served lately makes room.
-    pub(super) fn keep(&mut self, query: &Query<'_>, entry: &Entry, version: u64, seen_at: Instant, mark: Mark) {
+    /// the second time. Of two others in its place one that was not served lately makes room. `version` reads the number of
+    /// its name, under that lock still.
+    pub(super) fn keep(
+        &mut self,
+        query: &Query<'_>,
+        entry: &Entry,
+        version: impl FnOnce() -> u64,
+        seen_at: Instant,
+        mark: Mark,
+    ) {
         let (set, tag) = (place(query.hash), tag(query.hash));
         let (Some(tags), Some(copies)) = (self.tags.get_mut(set), self.sets.get_mut(set)) else {
             return;
@@ -100,7 +108,7 @@ impl Copies {
             *held = tag;
             *copy = Copy {
                 hash: query.hash,
-                version,
+                version: version(),
                 seen_at,
                 mark,
                 used: true,

@@ -180,8 +180,8 @@ impl<W> NearCache<W> {
     ) {
         entry.note_hit();
         if let Some(mark) = shard.touch(id) {
-            // Under the lock: nothing that raises the number can come between.
-            let number = self.versions.of(query.hash);
+            // Under the lock: nothing that raises the number can come between. Most do not get a copy, and it is not read.
+            let number = || self.versions.of(query.hash);
             copies.keep(query, entry, number, slot.state.seen_at(), mark);
         }
     }
