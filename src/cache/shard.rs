@@ -145,7 +145,7 @@ impl<S: SlotState> Shard<S> {
 
     /// Changes the state of the slot at `id`.
     pub fn with_state<R>(&mut self, id: SlotId, change: impl FnOnce(&mut S) -> R) -> Option<R> {
-        self.change(id, |slot| change(&mut slot.state))
+        self.change(id, |slot| slot.with_state(change))
     }
 
     /// Changes a slot, and what it weighs.

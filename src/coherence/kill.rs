@@ -246,7 +246,7 @@ fn slots_of<W>(shard: &Shard<State<W>>, hash: u64) -> impl Iterator<Item = SlotI
 
 /// Whether what was fetched for a name served anybody who did not begin the fetch; `None`: nothing was.
 fn has_earned<W>(slot: &Slot<State<W>>) -> Option<bool> {
-    let alive = slot.state.record().map(|record| {
+    let alive = slot.record().map(|record| {
         let flights = record.flights.iter();
         flights.filter(|flight| flight.generation == record.generation)
     });

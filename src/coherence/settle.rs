@@ -140,7 +140,7 @@ impl<W> NearCache<W> {
         let Some((id, flight)) = taken else {
             return Settled::nobody(Err(Rejected::Race));
         };
-        let record = shard.slot(id).and_then(|slot| slot.state.record());
+        let record = shard.slot(id).and_then(|slot| slot.record());
         let alive = record.is_some_and(|record| holds(record, &flight))
             && lease.stream.is_live()
             && (flight.stamp == lease.stream.stamp() || mutated(Mutant::StampCurrent))
