@@ -95,7 +95,8 @@ const _: () = assert!(size_of::<Entry<[u8; FIRST]>>() == 56, "54 bytes and the t
 const FIRST: usize = 2;
 const STEP: usize = 16;
 
-/// Makes an entry of `$head` with room for `$len` bytes of text. The list is of all rooms there are, in steps.
+/// Makes an entry of `$head` with room for `$len` bytes of text. The list is of all rooms there are, in steps: text that
+/// lies behind other fields needs a type for each of its lengths, as long as the compiler is to see that it is sound.
 macro_rules! with_room {
     ($head:expr, $len:expr, $($step:literal)*) => {
         match ($len + STEP - 1 - FIRST) / STEP {
@@ -127,7 +128,7 @@ impl Entry<[u8; 0]> {
              0  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
             33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
         )?;
-        entry.slack = u8::try_from(entry.text.len() - len).ok()?;
+        entry.slack = u8::try_from(entry.text.len().checked_sub(len)?).ok()?;
         let mut left = &mut entry.text;
         for part in text {
             let (here, behind) = left.split_at_mut_checked(part.len())?;
@@ -404,4 +405,56 @@ impl Apart {
 fn same_in_both(shape: Shape, reply: &[u8]) -> bool {
     // A bulk string, an integer or a simple string reads the same in both protocols whatever the command.
     shape == Shape::Same || matches!(reply.first(), Some(b'$' | b':' | b'+'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: EntryId<'_> = EntryId {
+        origin: 1,
+        db: 2,
+        command: 3,
+        rest: b"0 -1",
+    };
+
+    fn entry(name: &[u8], reply: &str) -> Box<Entry> {
+        let stamp = Stamp { epoch: 4, flush: 5 };
+        Entry::new(name, &ID, Bytes::from(reply.to_owned()), Shape::Generic, stamp, 6).unwrap()
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_kept_whole() {
+        for (name, len) in (0..1100)
+            .map(|len| (10, len))
+            .chain([(255, 9), (256, 9), (1, COPY_LIMIT)])
+        {
+            let (name, reply) = ("n".repeat(name), format!("+{}\r\n", "x".repeat(len)));
+            let entry = entry(name.as_bytes(), &reply);
+            for held in [Some(&entry), entry.duplicate().as_ref()].into_iter().flatten() {
+                assert_eq!((held.name(), held.reply_len()), (name.as_bytes(), reply.len()), "{len}");
+                assert!(held.is(&ID) && held.reply(Version::V2) == reply.as_bytes(), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_entry_is_one_allocation_that_wastes_nothing() {
+        // 54 bytes, 9 of name and arguments, 3 around the reply, and the allocator's own 8.
+        for (len, weight) in [(0, 80), (6, 80), (7, 96), (1014, 1088)] {
+            let entry = entry(b"key:0", &format!("+{}\r\n", "x".repeat(len)));
+            assert!(entry.apart.is_none());
+            assert_eq!(entry.weight(), weight, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_reply_that_differs_in_resp2_is_apart_and_is_not_copied() {
+        let entry = entry(b"k", "_\r\n");
+        assert_eq!(
+            (entry.reply(Version::V3), entry.reply(Version::V2)),
+            (&b"_\r\n"[..], &b"$-1\r\n"[..])
+        );
+        assert!(entry.duplicate().is_none() && entry.shared(Version::V2).is_none());
+    }
 }

@@ -13,8 +13,9 @@ use crate::cache::Entry;
 use crate::cache::eviction::Mark;
 use crate::time::Instant;
 
-/// Sets of two: 2048 copies a worker, about 200 KiB and their texts. In requests by Zipf's law (0.99) of a million keys
-/// they are asked for every second time; more would not fit into a core's own cache. Chosen, not measured.
+/// Sets of two: 2048 copies a worker, about 100 KiB and their entries, of which none is much longer than 1 KiB. In requests
+/// by Zipf's law (0.99) of a million keys they are asked for every second time. Four times as many answered no more of
+/// `make bench-cache` a second: they do not fit into a core's own cache.
 const SETS: usize = 1024;
 
 /// One worker's copies.
