@@ -59,6 +59,7 @@ pub mod channel;
 pub mod coherence;
 pub mod command;
 pub mod config;
+pub mod discovery;
 pub mod downstream;
 pub mod error;
 pub mod load;

@@ -113,11 +113,11 @@ fn a_full_file_is_read_into_types() {
     assert_eq!(config.server.limits.max_bulk, ByteSize::mib(1));
     assert_eq!(config.server.limits.max_inline, ByteSize::kib(4));
     assert_eq!(
-        config.upstream.url.address,
-        Address::Tcp {
+        config.upstream.url.first(),
+        Some(Address::Tcp {
             host: "10.0.0.1".into(),
             port: 6379
-        }
+        })
     );
     assert_eq!(config.upstream.url.db, 2);
     let credentials = config.upstream.credentials().unwrap();
@@ -169,7 +169,7 @@ fn an_unknown_setting_is_answered_with_the_known_ones() {
     let sections = complaint("[cahce]\nmode = \"off\"\n");
     assert!(sections.contains("nearhit.toml:1:2"), "{sections}");
     assert!(
-        sections.contains("expected config_version, server, upstream, facade, pubsub, cache,"),
+        sections.contains("expected config_version, server, upstream, sentinel, facade, pubsub, cache,"),
         "{sections}"
     );
     assert!(sections.contains("did you mean \"cache\"?"), "{sections}");

@@ -180,6 +180,10 @@ fn a_password_may_come_from_a_file() {
     )
     .unwrap();
     assert_eq!(config.upstream.password.reveal(), b" pass word ");
+    // Each section has its own.
+    let config = load(&format!("sentinel.password_file = '{path}'"), &[], &[]).unwrap();
+    assert_eq!(config.upstream.credentials(), None);
+    assert_eq!(config.sentinel.credentials().unwrap().password.reveal(), b" pass word ");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nearhit::metrics::{
     Bypass, COMMAND_ROWS, CacheResult, Direction, Disconnect, ErrorKind, InvalidationSource, Label, Metrics, NODE_ROWS,
-    NodeFigures, Origin, Outcome, PROCESS_ROWS, ROWS, Row, RowType, SHADOW_ROWS,
+    NodeFigures, Origin, Outcome, PROCESS_ROWS, REPLICA_ROWS, ROWS, Row, RowType, SHADOW_ROWS,
 };
 use nearhit::time::Instant;
 
@@ -172,6 +172,7 @@ fn all_rows() -> impl Iterator<Item = &'static Row> {
     ROWS.iter()
         .chain(COMMAND_ROWS)
         .chain(NODE_ROWS)
+        .chain(REPLICA_ROWS)
         .chain(SHADOW_ROWS)
         .chain(PROCESS_ROWS)
 }

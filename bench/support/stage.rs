@@ -15,7 +15,7 @@
 
 use std::net::SocketAddr;
 
-use nearhit::config::{Address, UpstreamUrl};
+use nearhit::config::{Address, UpstreamPlace, UpstreamUrl};
 use nearhit::load::{Load, Pace, Picker, Script, Until};
 
 use super::cpu::CpuTime;
@@ -152,7 +152,7 @@ impl Stage {
 
     fn unix(&self, name: &str) -> UpstreamUrl {
         UpstreamUrl {
-            address: Address::Unix(self.unix.path().join(name)),
+            place: UpstreamPlace::Nodes(vec![Address::Unix(self.unix.path().join(name))]),
             ..UpstreamUrl::default()
         }
     }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Weak};
 
 use super::reply::{Answer, Map};
-use super::{explain, hot_keys, info, keys, shadow, stats};
+use super::{explain, hot_keys, info, keys, shadow, stats, topology};
 use crate::command::error_text;
 use crate::downstream::{AdminCommand, AdminVerb, Asker, Shared};
 use crate::metrics::Bypass;
@@ -230,6 +230,16 @@ pub(super) static VERBS: &[Verb] = &[
             "Percentiles are microseconds over the last minute.",
         ],
         run: stats::stats,
+    },
+    Verb {
+        name: "TOPOLOGY",
+        usage: "",
+        args: 0..=0,
+        summary: &[
+            "Return the nodes nearhit knows: role, whether it may be read from and if not, why,",
+            "how far it is behind its master, how fast it answers, its availability zone.",
+        ],
+        run: topology::topology,
     },
     Verb {
         name: "VERSION",

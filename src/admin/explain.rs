@@ -5,6 +5,7 @@
 use super::console::Call;
 use super::keys::{conditions, obstacle};
 use super::reply::{Answer, Map, millis};
+use super::topology;
 use crate::cache::EntryId;
 use crate::coherence::{EntryReport, Query};
 use crate::command::{Cacheable, Command, Effect, Lookup, Pin, Place, error_text};
@@ -122,6 +123,12 @@ impl Plan<'_> {
         let verdict = self.verdict(request, place, effect, &keys);
         let policy = keys.first().map(|key| self.call.shared.cache.terms(key));
         let entry = verdict.entry.as_ref();
+        let own = self.call.console.facts.upstream.as_str();
+        let (node, route) = match topology::route(self.call, effect, &keys) {
+            _ if place != Place::Shared => (Some(own.to_owned()), None),
+            Some((node, why)) => (node, Some(why)),
+            None => (Some(own.to_owned()), None),
+        };
         Map::default()
             .with("command", self.command.name())
             .with("known", true)
@@ -134,7 +141,8 @@ impl Plan<'_> {
             .with("cached", entry.is_some_and(|entry| entry.state == "serve"))
             .with("age_ms", entry.map(|entry| millis(entry.age)))
             .with("ttl_ms", entry.map(|entry| millis(entry.left)))
-            .with("node", self.call.console.facts.upstream.as_str())
+            .with("node", node)
+            .with("route", route)
             .with(
                 "conditions",
                 entry.map(|entry| conditions(&entry.conditions, self.call.shared.cache.limits())),

@@ -22,6 +22,7 @@ mod shadow;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 pub use console::{Console, Facts};
 pub use probe::Prober;

@@ -7,7 +7,7 @@ use crate::config::CacheMode;
 use crate::downstream::Shared;
 use crate::metrics::{
     ConnectResult, Evicted, FlushReason, InvalidationEffect, InvalidationKind, Label, Lost, Metrics, NodeFigures, Pool,
-    Rejected, ServingMode, TouchResult, Unproved,
+    Rejected, ReplicaFigures, ServingMode, TouchResult, Unproved,
 };
 use crate::time::{self, Instant};
 use crate::upstream::Gauges;
@@ -32,6 +32,19 @@ pub fn sample(shared: &Shared, gauges: &Gauges, metrics: &Metrics, now: Instant)
     invalidations(shared.cache.tally(), metrics);
     tracking(shared, metrics, now);
     upstream(shared, gauges, metrics);
+    replicas(shared, metrics, now);
+}
+
+fn replicas(shared: &Shared, metrics: &Metrics, now: Instant) {
+    let Some(routing) = &shared.routing else { return };
+    let routes = routing.routes();
+    let figures = routes.replicas.iter().map(|node| ReplicaFigures {
+        upstream: node.address().to_string(),
+        readable: node.objection(routing.rules().max_lag, now).is_none(),
+        lag: (node.caught_up() != Instant::ZERO).then(|| now.since(node.caught_up()).as_secs_f64()),
+        lag_bytes: node.lag_bytes(),
+    });
+    metrics.node.set_replicas(figures.collect());
 }
 
 fn entries(tally: &Tally, metrics: &Metrics) {

@@ -13,15 +13,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use self::message::What;
 use crate::coherence::{Dropped, NearCache};
 use crate::metrics::{ChannelOp, ChannelOutcome, Metrics};
-use crate::resp::{Glob, ReplyLimits, ReplyScan, ReplyScanner, Value, Version, encode};
+use crate::resp::{Glob, Value};
 use crate::time::{self, Instant};
-use crate::upstream::{Control, Handshake, Loss, Socket, jittered_pause};
+use crate::upstream::{Control, Handshake, Link, Loss, jittered_pause};
 
 /// A larger message is not read: who sends it may mean everything. Chosen, not measured; it is room for some 30,000 keys.
 const LARGEST: usize = 1 << 20;
@@ -66,7 +63,7 @@ impl<W> Channel<W> {
 
     async fn listen(&self) -> Result<Infallible, Loss> {
         let socket = Control::connect(&self.handshake).await?.into_socket();
-        let mut link = Link::new(socket);
+        let mut link = Link::new(socket, LARGEST, SILENT);
         link.send(&[b"SUBSCRIBE", self.name.as_bytes()]).await?;
         let confirmed = tokio::time::timeout(self.handshake.timeout, link.next()).await;
         match confirmed.map_err(|_| Loss::Timeout(self.handshake.timeout))?? {
@@ -169,57 +166,5 @@ impl Complaints {
             others,
             "a message on the application channel cannot be read"
         );
-    }
-}
-
-/// The subscribed connection.
-struct Link {
-    socket: Socket,
-    input: BytesMut,
-    /// Bytes of `input` the scanner has seen.
-    scanned: usize,
-    scanner: ReplyScanner,
-}
-
-impl Link {
-    fn new(socket: Socket) -> Self {
-        Self {
-            socket,
-            input: BytesMut::new(),
-            scanned: 0,
-            scanner: ReplyScanner::new(ReplyLimits::default()),
-        }
-    }
-
-    async fn send(&mut self, args: &[&[u8]]) -> Result<(), Loss> {
-        let mut request = Vec::new();
-        encode::request(&mut request, args.iter().copied());
-        let written = tokio::time::timeout(SILENT, self.socket.write_all(&request)).await;
-        let written = written.map_err(|_| Loss::Timeout(SILENT))?;
-        written.map_err(|error| Loss::Io(error.to_string()))
-    }
-
-    /// The next frame. Safe to cancel: what was read stays.
-    async fn next(&mut self) -> Result<Value, Loss> {
-        let protocol = |error: crate::resp::ReplyError| Loss::Protocol(error.to_string());
-        loop {
-            let fresh = self.input.get(self.scanned..).unwrap_or_default();
-            if !fresh.is_empty() {
-                if let ReplyScan::Complete { consumed } = self.scanner.scan(fresh).map_err(protocol)? {
-                    let frame = self.input.split_to(self.scanned + consumed);
-                    self.scanned = 0;
-                    return Value::decode(&frame, Version::V2).map_err(protocol);
-                }
-                self.scanned = self.input.len();
-            }
-            if self.input.len() > LARGEST {
-                return Err(Loss::Protocol(format!("a message of more than {LARGEST} bytes")));
-            }
-            match self.socket.read_buf(&mut self.input).await {
-                Ok(0) => return Err(Loss::Closed),
-                Ok(_) => {}
-                Err(error) => return Err(Loss::Io(error.to_string())),
-            }
-        }
     }
 }

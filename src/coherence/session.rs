@@ -154,6 +154,11 @@ impl Causality {
         self.off.add(key);
     }
 
+    /// A read of all these keys was answered, or was sent home.
+    pub fn all_fetched(&mut self, keys: &Keys) {
+        keys.as_slice().iter().for_each(|&key| self.fetched(key));
+    }
+
     /// A fetch of `key` answered, or was sent home.
     pub fn fetched(&mut self, key: u64) {
         self.off.remove(key);

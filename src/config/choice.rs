@@ -125,6 +125,20 @@ choice! {
 }
 
 choice! {
+    /// Which node is asked what memory does not answer.
+    Reads, "master, prefer-replica, replica or nearest" {
+        /// The node that takes writes.
+        Master = "master",
+        /// A replica; the master when there is none that may be read.
+        PreferReplica = "prefer-replica",
+        /// A replica; an error when there is none. What was just written through this nearhit is still read from the master.
+        Replica = "replica",
+        /// Whichever is nearest: in the same zone first, then by how fast it answers.
+        Nearest = "nearest",
+    }
+}
+
+choice! {
     /// How log lines look.
     LogFormat, "auto, text or json" {
         /// Text on a terminal, JSON otherwise.

@@ -1,6 +1,6 @@
 //! Loading: the layers one over the other, then the checks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::{Code, ConfigError, ConfigErrors, Invalid, Place};
 use super::layer::Loading;
@@ -10,7 +10,7 @@ impl Config {
     /// Reads all settings: `flags` win over `env`, `env` over the file, the file over the defaults.
     ///
     /// Flags are pairs such as `("cache.max-memory", "512mb")`. Of `env`, only names that begin with `NEARHIT_` count.
-    /// `upstream.password_file` is read here, into `upstream.password`.
+    /// A `password_file` is read here, into the `password` beside it.
     ///
     /// # Errors
     ///
@@ -63,7 +63,12 @@ impl Config {
 
 /// What remains once all layers are read.
 fn finish(mut loading: Loading) -> Result<Config, ConfigErrors> {
-    read_password_file(&mut loading);
+    read_password_file(&mut loading, "upstream.password", "upstream.password_file", |config| {
+        (&mut config.upstream.password, &mut config.upstream.password_file)
+    });
+    read_password_file(&mut loading, "sentinel.password", "sentinel.password_file", |config| {
+        (&mut config.sentinel.password, &mut config.sentinel.password_file)
+    });
     let Loading {
         config,
         places,
@@ -78,27 +83,29 @@ fn finish(mut loading: Loading) -> Result<Config, ConfigErrors> {
     }
 }
 
-const PASSWORD: &str = "upstream.password";
-const PASSWORD_FILE: &str = "upstream.password_file";
-
 /// Puts the content of `password_file` into `password`. They are one setting in two forms: the later layer wins, and
 /// both in one layer contradict each other.
-fn read_password_file(loading: &mut Loading) {
-    let upstream = &mut loading.config.upstream;
-    let Some(path) = upstream.password_file.clone() else {
+fn read_password_file(
+    loading: &mut Loading,
+    password_key: &str,
+    file_key: &str,
+    fields: impl Fn(&mut Config) -> (&mut Secret, &mut Option<PathBuf>),
+) {
+    let (password, password_file) = fields(&mut loading.config);
+    let Some(path) = password_file.clone() else {
         return;
     };
-    let place = loading.places.get(PASSWORD_FILE).cloned().unwrap_or(Place::Code);
-    if !upstream.password.is_empty() {
-        let rank = loading.places.get(PASSWORD).map_or(0, Place::rank);
+    let place = loading.places.get(file_key).cloned().unwrap_or(Place::Code);
+    if !password.is_empty() {
+        let rank = loading.places.get(password_key).map_or(0, Place::rank);
         if rank > place.rank() {
-            upstream.password_file = None;
+            *password_file = None;
             return;
         }
         if rank == place.rank() {
-            let invalid = Invalid::new(Code::Conflict, "upstream.password is given too", "one of the two");
+            let invalid = Invalid::new(Code::Conflict, format!("{password_key} is given too"), "one of the two");
             loading.errors.push(ConfigError {
-                key: PASSWORD_FILE.to_owned(),
+                key: file_key.to_owned(),
                 place,
                 invalid,
             });
@@ -107,23 +114,23 @@ fn read_password_file(loading: &mut Loading) {
     }
     match std::fs::read_to_string(&path) {
         Ok(text) => {
-            let password = text
+            let line = text
                 .strip_suffix('\n')
                 .map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
-            if password.is_empty() {
+            if line.is_empty() {
                 let invalid = Invalid::value(format!("{} is empty", path.display()), "a file that holds the password");
                 loading.errors.push(ConfigError {
-                    key: PASSWORD_FILE.to_owned(),
+                    key: file_key.to_owned(),
                     place: place.clone(),
                     invalid,
                 });
             }
-            upstream.password = Secret::new(password);
-            loading.places.insert(PASSWORD.to_owned(), place);
+            *password = Secret::new(line);
+            loading.places.insert(password_key.to_owned(), place);
         }
         Err(error) => {
             let wanted = format!("{} to be readable", path.display());
-            loading.errors.push(unreadable(PASSWORD_FILE, place, &error, &wanted));
+            loading.errors.push(unreadable(file_key, place, &error, &wanted));
         }
     }
 }

@@ -27,9 +27,10 @@ mod sections;
 mod setting;
 mod size;
 mod upstream;
+mod url;
 
 pub use choice::{
-    Admission, CacheMode, EvictionKind, InvalidationMode, LogFormat, MonitorMode, OnLoss, PartitionBy, PresentAs,
+    Admission, CacheMode, EvictionKind, InvalidationMode, LogFormat, MonitorMode, OnLoss, PartitionBy, PresentAs, Reads,
 };
 pub use docs::settings_markdown;
 pub use error::{Code, ConfigError, ConfigErrors, Invalid, Place};
@@ -38,9 +39,9 @@ pub use name::{AdminCommand, ClientName, HttpPath, LogLevel};
 pub use policy::Policy;
 pub use row::{Row, Section, Shape, env_name, find_row, flag_name, rows, sections};
 pub use secret::Secret;
-pub use sections::{Cache, Facade, Invalidation, Limits, Log, Metrics, PubSub, Server, Upstream};
+pub use sections::{Cache, Facade, Invalidation, Limits, Log, Metrics, PubSub, Routing, Sentinel, Server, Upstream};
 pub use size::ByteSize;
-pub use upstream::{Address, Credentials, UpstreamUrl};
+pub use upstream::{Address, Credentials, UpstreamPlace, UpstreamUrl};
 
 /// Everything that can be set, as parsed types. [`Config::default`] is what an empty file means.
 ///
@@ -64,6 +65,10 @@ pub struct Config {
     pub server: Server,
     /// `[upstream]`: the Redis side.
     pub upstream: Upstream,
+    /// `[sentinel]`: who to be at the sentinels.
+    pub sentinel: Sentinel,
+    /// `[routing]`: which node is read from.
+    pub routing: Routing,
     /// `[facade]`: what clients may learn about the proxy.
     pub facade: Facade,
     /// `[pubsub]`: subscribers.
@@ -86,6 +91,8 @@ impl Default for Config {
             config_version: 1,
             server: Server::default(),
             upstream: Upstream::default(),
+            sentinel: Sentinel::default(),
+            routing: Routing::default(),
             facade: Facade::default(),
             pubsub: PubSub::default(),
             cache: Cache::default(),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::ByteSize;
 use super::error::{Code, Invalid};
 use super::reader::{Node, Reader};
 use super::setting::{Setting, read_text};
+use super::{ByteSize, Reads};
 
 /// `[[policy]]`: settings for keys that match a glob. The first policy that matches a key counts.
 ///
@@ -34,6 +34,8 @@ pub struct Policy {
     /// Whether single fields of its hashes may expire (HEXPIRE). Default: true; `false` keeps reads of whole hashes for longer
     /// than `cache.hash_max_ttl`, and asks no TTLs of fields.
     pub hash_field_ttl: bool,
+    /// Which node is asked what memory does not answer; `None` = `routing.reads`.
+    pub reads: Option<Reads>,
 }
 
 impl Policy {
@@ -47,7 +49,15 @@ impl Policy {
             max_entry: None,
             commands: None,
             hash_field_ttl: true,
+            reads: None,
         }
+    }
+
+    /// Sets which node is asked what memory does not answer.
+    #[must_use]
+    pub fn reads(mut self, reads: Reads) -> Self {
+        self.reads = Some(reads);
+        self
     }
 
     /// Sets whether replies may be cached.
@@ -100,6 +110,7 @@ const KEYS: &[&str] = &[
     "max_entry",
     "commands",
     "hash_field_ttl",
+    "reads",
 ];
 
 impl Setting for Vec<Policy> {
@@ -147,6 +158,7 @@ fn read_policy(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Policy> {
                 "ttl" => policy.ttl = Duration::read(value, reader),
                 "max_entry" => policy.max_entry = ByteSize::read(value, reader),
                 "commands" => policy.commands = read_commands(value, reader),
+                "reads" => policy.reads = Reads::read(value, reader),
                 "hash_field_ttl" => super::setting::assign(&mut policy.hash_field_ttl, value, reader),
                 _ => reader.unknown_key(key.span(), KEYS),
             }

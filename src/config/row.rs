@@ -2,7 +2,9 @@
 
 use super::error::Invalid;
 use super::reader::{Node, Reader};
-use super::{Cache, Config, Facade, Invalidation, Limits, Log, Metrics, Policy, PubSub, Server, Upstream};
+use super::{
+    Cache, Config, Facade, Invalidation, Limits, Log, Metrics, Policy, PubSub, Routing, Sentinel, Server, Upstream,
+};
 
 /// How a value is written outside a TOML file, where quotes would be in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,10 @@ pub struct Section {
 }
 
 impl Section {
+    const fn new(name: &'static str, about: &'static str, rows: &'static [Row]) -> Self {
+        Self { name, about, rows }
+    }
+
     /// What its settings are about.
     pub fn about(&self) -> &'static str {
         self.about.trim()
@@ -87,61 +93,19 @@ impl Section {
 pub fn sections() -> &'static [Section] {
     const {
         &[
-            Section {
-                name: "",
-                about: "The file itself.",
-                rows: FILE,
-            },
-            Section {
-                name: "server",
-                about: Server::ABOUT,
-                rows: Server::ROWS,
-            },
-            Section {
-                name: "server.limits",
-                about: Limits::ABOUT,
-                rows: Limits::ROWS,
-            },
-            Section {
-                name: "upstream",
-                about: Upstream::ABOUT,
-                rows: Upstream::ROWS,
-            },
-            Section {
-                name: "facade",
-                about: Facade::ABOUT,
-                rows: Facade::ROWS,
-            },
-            Section {
-                name: "pubsub",
-                about: PubSub::ABOUT,
-                rows: PubSub::ROWS,
-            },
-            Section {
-                name: "cache",
-                about: Cache::ABOUT,
-                rows: Cache::ROWS,
-            },
-            Section {
-                name: "invalidation",
-                about: Invalidation::ABOUT,
-                rows: Invalidation::ROWS,
-            },
-            Section {
-                name: "policy",
-                about: "Settings for some keys.",
-                rows: POLICY,
-            },
-            Section {
-                name: "metrics",
-                about: Metrics::ABOUT,
-                rows: Metrics::ROWS,
-            },
-            Section {
-                name: "log",
-                about: Log::ABOUT,
-                rows: Log::ROWS,
-            },
+            Section::new("", "The file itself.", FILE),
+            Section::new("server", Server::ABOUT, Server::ROWS),
+            Section::new("server.limits", Limits::ABOUT, Limits::ROWS),
+            Section::new("upstream", Upstream::ABOUT, Upstream::ROWS),
+            Section::new("sentinel", Sentinel::ABOUT, Sentinel::ROWS),
+            Section::new("routing", Routing::ABOUT, Routing::ROWS),
+            Section::new("facade", Facade::ABOUT, Facade::ROWS),
+            Section::new("pubsub", PubSub::ABOUT, PubSub::ROWS),
+            Section::new("cache", Cache::ABOUT, Cache::ROWS),
+            Section::new("invalidation", Invalidation::ABOUT, Invalidation::ROWS),
+            Section::new("policy", "Settings for some keys.", POLICY),
+            Section::new("metrics", Metrics::ABOUT, Metrics::ROWS),
+            Section::new("log", Log::ABOUT, Log::ROWS),
         ]
     }
 }

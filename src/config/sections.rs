@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::row::section;
 use super::{
     AdminCommand, Admission, ByteSize, CacheMode, ClientName, EvictionKind, HttpPath, InvalidationMode, Listen,
-    LogFormat, LogLevel, MonitorMode, OnLoss, PartitionBy, PresentAs, Secret, UpstreamUrl,
+    LogFormat, LogLevel, MonitorMode, OnLoss, PartitionBy, PresentAs, Reads, Secret, UpstreamUrl,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,7 +73,9 @@ section! {
 section! {
     /// The Redis side.
     Upstream "upstream" (config => config.upstream) {
-        /// The server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path[?db=n]`.
+        /// The server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path[?db=n]`. Of several nodes,
+        /// `redis://host[:port],host[:port]/db`, the one that says it is the primary; or whoever sentinels say it is:
+        /// `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db]`, user and password being the server's.
         url: UpstreamUrl = UpstreamUrl::default();
         /// User to authenticate as; `""` = the default user.
         username: String = String::new();
@@ -91,6 +93,38 @@ section! {
         command_timeout: Duration = Duration::from_secs(5), in Duration::ZERO..=DAY;
         /// How long the connections and cached replies of a user outlive the user's last client, and unused connections in databases other than 0 their last request. Chosen, not measured.
         idle_identity_timeout: Duration = MINUTE, in Duration::ZERO..=DAY;
+    }
+}
+
+section! {
+    /// The sentinels of a `redis+sentinel://` URL: to authenticate at them.
+    Sentinel "sentinel" (config => config.sentinel) {
+        /// User to authenticate as at the sentinels; `""` = the default user.
+        username: String = String::new();
+        /// Password of that user; `""` = the sentinels want none.
+        password: Secret = Secret::default();
+        /// File that holds the password; `""` = none. A line end at its end is ignored.
+        password_file: Option<PathBuf> = None;
+    }
+}
+
+section! {
+    /// Which node is asked what memory does not answer.
+    Routing "routing" (config => config.routing) {
+        /// `master`, `prefer-replica`, `replica` (never the master, but for what was just written here) or `nearest`; replicas
+        /// are found by asking the master. `READONLY` and `READWRITE` change it for one connection, policies for some keys.
+        reads: Reads = Reads::Master;
+        /// A replica that lacks what the master acknowledged longer ago is not read from.
+        replica_max_lag: Duration = SECOND, in Duration::from_millis(20)..=HOUR;
+        /// Nor is one that lacks more bytes of the replication stream.
+        replica_max_lag_bytes: ByteSize = ByteSize::mib(16), in ByteSize::kib(1)..=ByteSize::gib(64);
+        /// Read from replicas whatever they lack while the master cannot be reached. What was written through this nearhit may
+        /// then be missing from what is read.
+        stale_reads: bool = false;
+        /// The availability zone nearhit is in; `nearest` asks nodes of the same zone first. `""` = none.
+        zone: String = String::new();
+        /// The zones of nodes that do not tell theirs (Valkey's `availability-zone`), as in `["10.0.0.2:6379=eu-1a"]`.
+        zones: Vec<String> = Vec::new();
     }
 }
 

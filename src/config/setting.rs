@@ -11,8 +11,8 @@ use super::error::{Code, Invalid};
 use super::reader::{Node, Reader};
 use super::{
     AdminCommand, Admission, ByteSize, CacheMode, ClientName, EvictionKind, HttpPath, InvalidationMode, Listen,
-    LogFormat, LogLevel, MonitorMode, OnLoss, PartitionBy, PresentAs, Secret, Shape, UpstreamUrl, duration, listen,
-    size, upstream,
+    LogFormat, LogLevel, MonitorMode, OnLoss, PartitionBy, PresentAs, Reads, Secret, Shape, UpstreamUrl, duration,
+    listen, size, url,
 };
 
 /// A type that can be set.
@@ -91,12 +91,13 @@ text_settings! {
     String, "text", |text| Ok(text.to_owned()), Self::clone;
     Secret, "text", |text| Ok(Self::new(text)), ToString::to_string;
     Duration, duration::WANTED, duration::parse, |value| duration::show(*value);
-    UpstreamUrl, upstream::WANTED, str::parse, |url| url.to_string().trim_end_matches("/0").to_owned();
+    UpstreamUrl, url::WANTED, str::parse, |url| shown(url);
     CacheMode, Self::WANTED, str::parse, ToString::to_string;
     Admission, Self::WANTED, str::parse, ToString::to_string;
     EvictionKind, Self::WANTED, str::parse, ToString::to_string;
     InvalidationMode, Self::WANTED, str::parse, ToString::to_string;
     OnLoss, Self::WANTED, str::parse, ToString::to_string;
+    Reads, Self::WANTED, str::parse, ToString::to_string;
     PartitionBy, Self::WANTED, str::parse, ToString::to_string;
     LogFormat, Self::WANTED, str::parse, ToString::to_string;
     MonitorMode, Self::WANTED, str::parse, ToString::to_string;
@@ -111,6 +112,12 @@ text_settings! {
         |path| path.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
     Option<SocketAddr>, "ip:port or [ipv6]:port, or \"\" for off", read_optional_address,
         |address| address.map(|address| address.to_string()).unwrap_or_default();
+}
+
+/// A URL without the database clients start in anyway.
+fn shown(url: &UpstreamUrl) -> String {
+    let text = url.to_string();
+    text.strip_suffix("/0").unwrap_or(&text).to_owned()
 }
 
 /// Reads `ip:port`, or nothing.

@@ -125,6 +125,8 @@ fn admin(session: &Session, core: &Core, request: &Request<'_>) -> Vec<u8> {
     match session.context.shared.admin.get() {
         Some(admin) => {
             let asker = Asker {
+                seen: core.seen.as_deref(),
+                replicas: core.replicas,
                 account: &core.account,
                 db: core.db,
                 version: core.version,

@@ -3,7 +3,7 @@
 //! them, redis-cli 7.0 and redis-py 8.1 take them for an error. So they are for connections made to look at this.
 //!
 //! ```text
-//! |1 nearhit → %4 source: hit | coalesced | fetch | upstream · age_ms · node · why: the reason it was not cached
+//! |1 nearhit → %4 source: hit | coalesced | fetch | upstream | replica · age_ms · node · why: the reason it was not cached
 //! ```
 
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(super) enum Source {
     Fetch,
     /// The server, over the client's own way to it, and why; `None`: a fetch was sent home.
     Upstream(Option<Bypass>),
+    /// A replica.
+    Replica,
 }
 
 impl Source {
@@ -35,6 +37,7 @@ impl Source {
             Self::Hit(age) => ("hit", age, None),
             Self::Coalesced => ("coalesced", None, None),
             Self::Fetch => ("fetch", now, None),
+            Self::Replica => ("replica", None, None),
             Self::Upstream(why) => ("upstream", now, Some(why.map_or("fetch_failed", Label::value))),
         };
         let text = |text: &str| Value::bulk(text.to_owned());

@@ -2,12 +2,11 @@
 
 use super::attribute::{self, Source};
 use super::context::Ticket;
-use super::forward::{Op, loss_text};
 use super::request::{Flow, Turn};
 use super::session::{Fetching, nanos};
 use crate::cache::EntryId;
 use crate::coherence::{Copies, Fill, Keys, Lease, Lookup, NearCache, Query, Reader, Sight};
-use crate::command::{Command, Effect};
+use crate::command::Command;
 use crate::metrics::{Bypass, CacheResult, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Shape, encode};
@@ -95,6 +94,7 @@ impl Turn<'_> {
                 } else {
                     CacheResult::Hit
                 });
+                self.saw_in_memory();
                 let age = self.now.since(fetched_at);
                 self.context.recorder.served_age.record(nanos(age));
                 self.core.answer(query.id.command, Outcome::Hit);
@@ -136,6 +136,7 @@ impl Turn<'_> {
         if served != Some(true) {
             return self.pass(Bypass::MultiKeyMiss, command, request);
         }
+        self.saw_in_memory();
         self.context.recorder.cache.inc(CacheResult::Hit);
         self.core.answer(command.id().number(), Outcome::Hit);
         Flow::Next
@@ -207,30 +208,6 @@ impl Turn<'_> {
         }
     }
 
-    /// Sends reads home whose fetch did not work out. They keep their place among the replies.
-    pub(super) fn send_refused_fetches(&mut self) {
-        for (number, fetching) in std::mem::take(&mut self.core.sent_home) {
-            let op = Op {
-                keys: Keys::One(fetching.key),
-                effect: Effect::Read,
-                attribute: self.core.attribute(Source::Upstream(None), self.node()),
-                ..Op::plain(fetching.command, fetching.started)
-            };
-            let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
-            let connection = self.context.pool.borrow_mut().shared(identity, db, version);
-            match connection {
-                Ok(connection) => self.resend(op, Some(number), &fetching.frame, &connection),
-                Err(loss) => {
-                    let mut reply = Vec::new();
-                    encode::error(&mut reply, loss_text(&loss, false, false).as_bytes());
-                    self.core.pipeline.complete(number, &reply);
-                    self.core.answer(fetching.command, Outcome::Error);
-                }
-            }
-            self.core.causality.fetched(fetching.key);
-        }
-    }
-
     fn db_of_entries(&self) -> u32 {
         if mutated(Mutant::SelectLeaks) {
             return self.context.shared.settings.db;
@@ -242,7 +219,7 @@ impl Turn<'_> {
         let number = self.core.pipeline.pend(self.muted);
         self.core.causality.fetching(query.hash);
         let fetching = Fetching {
-            key: query.hash,
+            keys: Keys::One(query.hash),
             command: query.id.command,
             started: self.now,
             source,

@@ -198,7 +198,7 @@ impl Session {
         let lost = super::pinned::send_op(self, &mut core, Some(number), op, &frame, now);
         drop(core);
         if let Some((waiter, loss)) = lost {
-            crate::upstream::Waiter::lost(waiter, &loss, false, None, now);
+            waiter.not_sent(&loss, now);
         }
         self.wake();
     }

@@ -11,6 +11,7 @@ use dashmap::DashMap;
 
 use super::account::Account;
 use super::accounts::Accounts;
+use super::again::Budget;
 use super::common::Common;
 use super::door::Door;
 use super::fence::Fences;
@@ -18,15 +19,18 @@ use super::forward::Forwarded;
 use super::large::LargeReplies;
 use super::live::Live;
 use super::pubsub::Hub;
+use super::replicas::Replicas;
 use super::session::Session;
 use super::shadow::Suspects;
 use crate::coherence::{Causality, Copies, Delivery, NearCache};
 use crate::command::CommandTable;
 use crate::config::{CacheMode, Limits, MonitorMode, PresentAs, PubSub};
+use crate::discovery::Hurry;
 use crate::metrics::{Metrics, WorkerRecorder};
 use crate::resp::{Request, Version};
 use crate::time::Instant;
-use crate::upstream::{Identity, Pool};
+use crate::topology::{Routing, Seen};
+use crate::upstream::{Identity, Pool, Whereabouts};
 
 /// How often silent clients are looked for: so much later than allowed they may be noticed. Redis looks once a second.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
@@ -83,6 +87,10 @@ pub struct Asker<'a> {
     pub causality: &'a Causality,
     /// Whether it is told where its answers come from; it may change that.
     pub attributes: &'a Cell<bool>,
+    /// What it has seen, where replicas may be read.
+    pub seen: Option<&'a Seen>,
+    /// What it said about replicas: READONLY or READWRITE.
+    pub replicas: Option<bool>,
 }
 
 /// A subcommand of nearhit's own command.
@@ -166,6 +174,12 @@ impl Settings {
 pub struct Shared {
     /// The near-cache.
     pub cache: Arc<NearCache<Ticket>>,
+    /// Where the server is, or the master of several.
+    pub master: Whereabouts,
+    /// Where reads go; `None`: all to the one server there is.
+    pub routing: Option<Arc<Routing>>,
+    /// Whoever routes reads wishes here for newer news of replicas.
+    pub hurry: Arc<Hurry>,
     /// The command table; replaced when the upstream's commands are learned.
     pub table: ArcSwap<CommandTable>,
     /// Settings of sessions.
@@ -190,8 +204,12 @@ pub struct Context {
     pub shared: Arc<Shared>,
     /// Which worker this is.
     pub worker: u16,
-    /// Its connections to the server.
+    /// Its connections to the server; to the master, where there are replicas.
     pub pool: RefCell<Pool<Forwarded>>,
+    /// How much may be asked again.
+    pub(super) budget: Budget,
+    /// Its connections to replicas.
+    pub replicas: Replicas,
     /// Its counters.
     pub recorder: Arc<WorkerRecorder>,
     /// Its sessions' subscriptions, by who they are at the server.
@@ -229,6 +247,8 @@ impl Context {
             hubs: RefCell::default(),
             shared,
             worker,
+            budget: Budget::default(),
+            replicas: Replicas::new(&pool),
             pool: RefCell::new(pool),
             recorder,
             sessions: RefCell::default(),
@@ -265,6 +285,7 @@ impl Context {
     /// ten times a second.
     pub fn check_late(&self, now: Instant) {
         self.tick.set(now);
+        self.budget.tick();
         // Half of it is forgotten in eighteen seconds.
         self.largest.set(self.largest.get() - self.largest.get() / 256);
         let limit = self.shared.settings.command_timeout;
@@ -274,6 +295,7 @@ impl Context {
             return;
         }
         self.pool.borrow().check_late(now);
+        self.replicas.check_late(now);
         let Some(limit) = limit else { return };
         for session in self.sessions.borrow().iter().flatten() {
             session.check_late(limit, now);

@@ -86,6 +86,10 @@ async fn end(context: &Context, askers: &[Identity], peer: Peer) -> Option<Fence
         let mut denied = true;
         for asker in askers {
             let handshake = context.pool.borrow().handshake(asker, 0, Version::V2);
+            let Ok(handshake) = handshake else {
+                denied = false;
+                break;
+            };
             match tokio::time::timeout(handshake.timeout, kill(&handshake, peer)).await {
                 Ok(Ok(Some(ended))) => return Some(ended),
                 Ok(Ok(None)) => {}

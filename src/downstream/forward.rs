@@ -16,6 +16,7 @@ use super::door::Knocked;
 use super::edit::Edit;
 use super::pause::Asked;
 use super::pubsub::Change;
+use super::replicas::AtReplica;
 use super::rights::{AclChange, Question};
 use super::session::{Core, Session, nanos};
 use super::shadow::Shadowed;
@@ -27,7 +28,7 @@ use crate::config::Credentials;
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
-use crate::upstream::{Loss, Taken};
+use crate::upstream::{Ended, Loss, Taken, Waiter};
 
 /// What is special about a reply, beyond passing it on.
 #[derive(Debug, Default)]
@@ -123,6 +124,12 @@ pub(super) struct Op {
     pub(super) attribute: Option<Box<[u8]>>,
     /// Shadow mode: what the near-cache would have done with it, if that is not to pass it on.
     pub(super) shadow: Option<Box<Shadowed>>,
+    /// How often it was sent again.
+    pub(super) tries: u8,
+    /// How often it waited for that.
+    pub(super) waits: u8,
+    /// It is asked at a replica.
+    pub(super) replica: Option<Box<AtReplica>>,
 }
 
 impl Op {
@@ -149,6 +156,9 @@ impl Op {
             words: None,
             attribute: None,
             shadow: None,
+            tries: 0,
+            waits: 0,
+            replica: None,
         }
     }
 }
@@ -181,6 +191,17 @@ impl Forwarded {
         }
     }
 
+    /// Its connection had ended already.
+    pub(super) fn not_sent(self, loss: &Loss, now: Instant) {
+        self.lost(&Ended {
+            loss,
+            sent: false,
+            peer: None,
+            frame: None,
+            now,
+        });
+    }
+
     /// The effects of the request, once it was executed or may have been.
     pub(super) fn apply(&mut self, now: Instant) {
         if std::mem::replace(&mut self.applied, true) {
@@ -192,6 +213,7 @@ impl Forwarded {
             Special::Exec(transaction) if transaction.admin => shared.accounts.forget_rights(),
             _ => {}
         }
+        self.note_effects(now);
         if !shared.settings.caching || self.op.shadow.is_some() {
             // What the near-cache would have answered has no effect when it does answer, either.
             return;
@@ -233,7 +255,9 @@ impl Forwarded {
             core.home.answered(self.op.bytes, self.size);
             let largest = &self.session.context.largest;
             largest.set(largest.get().max(self.size));
-            if self.op.shadow.is_none() {
+            if self.op.replica.is_some() {
+                core.causality.all_fetched(&self.op.keys);
+            } else if self.op.shadow.is_none() {
                 core.causality.answered(&self.op.keys, self.op.effect);
             }
         }

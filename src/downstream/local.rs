@@ -46,6 +46,10 @@ impl Turn<'_> {
             "client|no-evict" | "client|capa" if command.reported.is_none() => {
                 return self.forward_here(command, request);
             }
+            "readonly" | "readwrite" if self.context.shared.routing.is_some() => {
+                self.core.replicas = Some(command.name() == "readonly");
+                self.local_reply(number, |out| encode::simple(out, b"OK"));
+            }
             name if facade::is_about_cluster(name) => {
                 if self.context.shared.settings.present_as == PresentAs::Transparent {
                     return self.ask_cluster(command, request);
@@ -132,6 +136,7 @@ impl Turn<'_> {
         if !mutated(Mutant::ResetLeaksUser) {
             self.core.account = self.context.shared.accounts.initial();
         }
+        self.core.replicas = None;
         self.core.causality.saw(self.now);
         self.forget_sight();
         self.session.end_watching(self.core);

@@ -4,6 +4,7 @@
 //! socket ─read→ scanner ─Request→ Turn ┬ local    HELLO, SELECT, CLIENT …, PROXY          (local, switch, identity)
 //!                                      ├ cached   near-cache: hit, wait, lead, bypass     (cached)
 //!                                      ├ forward  shared connection of the session's home (forward)
+//!                                      ├ replica  reads that a replica may answer        (replicas)
 //!                                      ├ hub      SUBSCRIBE …: shared by subscribers     (pubsub)
 //!                                      └ pinned   MULTI, blocking, CLIENT TRACKING …     (pinned, transaction, subscribe)
 //! socket ←write─ pipeline ←──────────────── replies, in request order
@@ -16,6 +17,7 @@
 
 mod account;
 mod accounts;
+mod again;
 mod answers;
 mod attribute;
 mod cached;
@@ -43,6 +45,7 @@ mod pause;
 mod pinned;
 mod pipeline;
 mod pubsub;
+mod replicas;
 mod request;
 mod rights;
 mod session;
@@ -66,6 +69,7 @@ pub use monitor::Monitors;
 pub use orders::{Courier, Order, What};
 pub use pause::Pause;
 pub use pubsub::Receivers;
+pub use replicas::Replicas;
 pub use session::Session;
 pub use socket::Socket;
 pub use task::serve;

@@ -18,7 +18,7 @@ use super::session::Session;
 use crate::metrics::{Disconnect, Outcome};
 use crate::resp::{Request, canonical, encode};
 use crate::time;
-use crate::upstream::{Identity, Waiter};
+use crate::upstream::Identity;
 
 /// What a session is told.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl Session {
         let waiter = Forwarded::new(self, None, op);
         let limit = self.context.shared.settings.command_timeout;
         if let Err((waiter, loss)) = home.send(&frame, waiter, limit, now) {
-            waiter.lost(&loss, false, None, now);
+            waiter.not_sent(&loss, now);
         }
     }
 }

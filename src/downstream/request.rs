@@ -335,6 +335,9 @@ impl<'a> Turn<'a> {
             outcome: if writes { Outcome::Write } else { Outcome::Bypass },
             ..Op::plain(command.id().number(), self.now)
         };
+        if effect == Effect::Read && !writes && matches!(op.special, Special::No) {
+            return self.send_read(op, command, request);
+        }
         self.send_home(op, request.frame(), self.core.db, self.core.version);
         Flow::Next
     }
@@ -358,8 +361,7 @@ impl<'a> Turn<'a> {
             effect: Effect::Read,
             ..Op::plain(command.id().number(), self.now)
         };
-        self.send_home(op, request.frame(), self.core.db, self.core.version);
-        Flow::Next
+        self.send_read(op, command, request)
     }
 
     /// Sends a request that Redis is going to refuse, so that Redis says so.
@@ -425,6 +427,7 @@ impl<'a> Turn<'a> {
     /// Sends a request over a shared connection; `number` is its reply's place, `None`: nobody hears the reply.
     pub(super) fn resend(&mut self, mut op: Op, number: Option<u64>, frame: &[u8], connection: &Connection<Forwarded>) {
         let era = self.context.pool.borrow().era();
+        self.context.budget.sent();
         self.core.home.sent(frame.len(), era);
         if op.shadow.is_none() {
             self.core.causality.forwarded(&op.keys, op.effect);
@@ -451,9 +454,6 @@ impl<'a> Turn<'a> {
     pub(super) fn collect_keys(&mut self, command: &Command, request: &Request<'_>) -> bool {
         let (keys, cache) = (&mut self.core.keys, &self.context.shared.cache);
         keys.clear();
-        if !self.context.shared.settings.caching {
-            return true;
-        }
         command
             .for_each_key(request, |index| keys.push(cache.hash(request.arg(index))))
             .is_ok()

@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::account::Account;
+use super::again::Again;
 use super::attribute::Source;
 use super::client_tracking::Redirecting;
 use super::context::{Context, Peer, Ticket};
@@ -19,12 +20,14 @@ use super::monitor::Watcher;
 use super::pinned::Pin;
 use super::pipeline::Pipeline;
 use super::pubsub::Listening;
+use super::replicas::Moving;
 use super::rights::Verdict;
 use super::upload::Upload;
-use crate::coherence::{Causality, Delivery};
+use crate::coherence::{Causality, Delivery, Keys};
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::resp::{Version, encode, to_resp2};
 use crate::time::{self, Instant};
+use crate::topology::Seen;
 
 /// How long others may have to wait for a client that reads, but slowly. Chosen, not measured.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -37,10 +40,10 @@ pub(super) enum Replies {
     Off,
 }
 
-/// A read that waits for the tracked connection.
+/// A read that waits for the tracked connection, or was asked elsewhere in vain.
 #[derive(Debug)]
 pub(super) struct Fetching {
-    pub(super) key: u64,
+    pub(super) keys: Keys,
     pub(super) command: u16,
     pub(super) started: Instant,
     /// Where the reply will come from.
@@ -70,8 +73,8 @@ pub(super) struct Core {
     pub(super) stalled: Vec<Waker>,
     /// Reads that wait for a fetch, by reply number.
     pub(super) fetching: HashMap<u64, Fetching>,
-    /// Reads whose fetch did not work out, to be sent over the home connection.
-    pub(super) sent_home: Vec<(u64, Fetching)>,
+    /// What came to nothing elsewhere, to be sent over the home connection.
+    pub(super) sent_home: Vec<Again>,
     /// What it is subscribed to together with others.
     pub(super) listening: Option<Box<Listening>>,
     /// Requests on their way on the hub's connection.
@@ -106,6 +109,14 @@ pub(super) struct Core {
     pub(super) answered: Vec<(u16, Outcome, u64)>,
     /// Hashes of the current request's keys.
     pub(super) keys: Vec<u64>,
+    /// It was told something of some key.
+    pub(super) has_seen: bool,
+    /// What it has seen, from the first read on that a replica might have answered.
+    pub(super) seen: Option<Box<Seen>>,
+    /// Its way from the master to a replica.
+    pub(super) moving: Moving,
+    /// What it said about replicas: READONLY or READWRITE.
+    pub(super) replicas: Option<bool>,
 }
 
 impl Core {
@@ -141,6 +152,10 @@ impl Core {
             attributes: Cell::new(false),
             answered: Vec::new(),
             keys: Vec::new(),
+            has_seen: false,
+            seen: None,
+            moving: Moving::default(),
+            replicas: None,
         }
     }
 
@@ -366,10 +381,12 @@ impl Session {
         };
         match delivery {
             Delivery::Home => {
-                core.sent_home.push((number, fetching));
+                let node = &self.context.shared.settings.upstream;
+                let again = Again::fetch(core, number, fetching, node);
+                core.sent_home.push(again);
             }
             Delivery::Reply(reply, shape) => {
-                core.causality.fetched(fetching.key);
+                core.fetched(&fetching.keys, time::now());
                 let mut converted = Vec::new();
                 let bytes: &[u8] = match core.version {
                     Version::V3 => reply,
@@ -416,7 +433,7 @@ impl Session {
         let mut reply = Vec::new();
         encode::error(&mut reply, self.context.late_text(limit, false).as_bytes());
         for (number, fetching) in late {
-            core.causality.fetched(fetching.key);
+            core.causality.all_fetched(&fetching.keys);
             core.pipeline.complete(number, &reply);
             core.answer(fetching.command, Outcome::Error);
             let error = (Origin::Proxy, ErrorKind::Timeout);

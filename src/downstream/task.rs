@@ -15,7 +15,6 @@ use super::upload::{LARGE_ARGUMENT, Passed};
 use crate::metrics::{Direction, Disconnect};
 use crate::resp::{ProtocolError, RequestLimits, RequestScan, RequestScanner, encode};
 use crate::time::{self, Instant};
-use crate::upstream::Waiter;
 
 /// Room for one read; Redis reads 16 KiB, large pipelines gain from more.
 const READ: usize = 64 * 1024;
@@ -221,7 +220,7 @@ fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
     let mut turn = Turn::new(session, &mut core, &table, now);
     // At once, not with the next request: a client may think for long, and others need connections.
     turn.go_home();
-    turn.send_refused_fetches();
+    turn.ask_again();
     turn.host();
     let outcome = requests(&mut turn, io);
     if turn.core.closing.is_some() {
@@ -231,7 +230,7 @@ fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
     session.show(&core, io.input.len() - io.start, 0);
     drop(core);
     for (waiter, loss) in lost {
-        waiter.lost(&loss, false, None, now);
+        waiter.not_sent(&loss, now);
     }
     if io.borrowed || io.start == io.input.len() {
         // An idle session holds no buffer, and one with half a request a small one.

@@ -14,7 +14,7 @@ use crate::command::Effect;
 use crate::metrics::{Disconnect, ErrorKind, Origin};
 use crate::resp::encode;
 use crate::time::Instant;
-use crate::upstream::{Loss, Peer, Room, Taken, Waiter};
+use crate::upstream::{Ended, Loss, Room, Taken, Waiter};
 
 impl Waiter for Forwarded {
     fn frame(&mut self, kind: u8, frame: &[u8], now: Instant) -> Taken {
@@ -39,6 +39,10 @@ impl Waiter for Forwarded {
                 return self.done(kind, now);
             }
             subscribe::Sorted::Reply => {}
+        }
+        if self.is_refused_by_replica(frame) {
+            self.ask_master();
+            return Taken::Done;
         }
         if let Special::Change(change) = &self.op.special {
             change.refused(&self.session, self.number);
@@ -145,8 +149,16 @@ impl Waiter for Forwarded {
         self.session.wake();
     }
 
-    fn lost(mut self, loss: &Loss, sent: bool, peer: Option<Peer>, now: Instant) {
-        if let Some(flushing) = self.op.flushing.take().filter(|_| sent) {
+    fn lost(mut self, ended: &Ended<'_>) {
+        let Ended {
+            loss, sent, peer, now, ..
+        } = *ended;
+        if self.may_ask_again(ended) {
+            return self.ask_again(ended);
+        }
+        // What a node that is the master no more may still do is not seen through this nearhit.
+        let may_be_seen = sent && !matches!(loss, Loss::Left(_));
+        if let Some(flushing) = self.op.flushing.take().filter(|_| may_be_seen) {
             let identity = self.session.core.borrow().account.identity().clone();
             fence::hold(&self.session.context, flushing, &identity, peer);
         }

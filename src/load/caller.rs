@@ -109,9 +109,13 @@ impl Caller {
     /// # Errors
     /// Nobody listens there, or the server refuses the user or the database.
     pub fn connect(url: &UpstreamUrl) -> Result<Self> {
-        let name = url.address.to_string();
+        let name = url.name();
+        let Some([address]) = url.nodes() else {
+            let attempt = format!("connect to {name}: that is not one node");
+            return Err(Error::new(Side::Config, Kind::Invalid, attempt));
+        };
         let failed = |error| Error::new(Side::Upstream, Kind::Connect, format!("connect to {name}")).with_source(error);
-        let socket = Socket::open(&url.address).map_err(failed)?;
+        let socket = Socket::open(address).map_err(failed)?;
         socket.set_timeouts().map_err(failed)?;
         let mut caller = Self {
             socket,

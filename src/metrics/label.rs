@@ -89,7 +89,7 @@ pub(super) use label;
 
 mod upstream;
 
-pub use upstream::{ChannelOp, ChannelOutcome, ConnectResult, FenceResult, Lost, Pool};
+pub use upstream::{ChannelOp, ChannelOutcome, ConnectResult, FenceResult, Lost, Pool, Retry, RouteReason, RouteTo};
 
 label! {
     /// How a command ended, from the client's point of view.
@@ -284,6 +284,8 @@ label! {
         Silent = "silent",
         /// It said nothing of a key that was changed to see whether it speaks.
         Canary = "canary",
+        /// Another node is the master now, or none is known to be.
+        Moved = "moved",
     }
 }
 

@@ -30,11 +30,11 @@ pub use hot_keys::{HotKey, HotKeys, SAMPLED, Sampler};
 pub use label::{
     Bypass, CacheResult, CanaryFailure, ChannelOp, ChannelOutcome, ConnectResult, Direction, Disconnect, ErrorKind,
     Evicted, FenceReason, FenceResult, FlushReason, InvalidationEffect, InvalidationKind, InvalidationSource, Label,
-    Labels, Lost, Origin, Outcome, Pool, Refusal, Rejected, ServingMode, Subscriber, SubscriberLoss, TouchResult,
-    Unproved,
+    Labels, Lost, Origin, Outcome, Pool, Refusal, Rejected, Retry, RouteReason, RouteTo, ServingMode, Subscriber,
+    SubscriberLoss, TouchResult, Unproved,
 };
 pub use latency::{BUCKETS, LatencyArray, LatencySnapshot, MAX_NANOS};
-pub use node::{NODE_ROWS, NodeFigures, NodeMetrics};
+pub use node::{NODE_ROWS, NodeFigures, NodeMetrics, REPLICA_ROWS, ReplicaFigures};
 pub use process::PROCESS_ROWS;
 pub use render::CONTENT_TYPE;
 pub use rows::{COMMAND_ROWS, Metrics, ROWS, Values};

@@ -8,6 +8,38 @@ use super::text::Text;
 /// The rows of a node; each has the label `upstream`.
 pub const NODE_ROWS: &[Row] = &[STALENESS, CONNECTED, SINCE, INCARNATIONS, RECONNECTS];
 
+/// The rows of replicas; each has the label `upstream`.
+pub const REPLICA_ROWS: &[Row] = &[READABLE, LAG, LAG_BYTES];
+
+const READABLE: Row = Row {
+    name: "nearhit_upstream_replica_readable",
+    kind: RowType::Gauge,
+    help: "1 while the replica may be read from: it answers, its link to the master is up, and it is not too far behind.",
+};
+const LAG: Row = Row {
+    name: "nearhit_upstream_replica_lag_seconds",
+    kind: RowType::Gauge,
+    help: "How long ago the master can have acknowledged what the replica lacks, at most.",
+};
+const LAG_BYTES: Row = Row {
+    name: "nearhit_upstream_replica_lag_bytes",
+    kind: RowType::Gauge,
+    help: "Bytes of the master's replication stream that the replica lacked when it was asked last.",
+};
+
+/// What is known of a replica now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplicaFigures {
+    /// Where it is.
+    pub upstream: String,
+    /// It may be read from.
+    pub readable: bool,
+    /// Seconds it may be behind; `None`: not known.
+    pub lag: Option<f64>,
+    /// Bytes it lacks.
+    pub lag_bytes: u64,
+}
+
 const STALENESS: Row = Row {
     name: "nearhit_staleness_bound_seconds",
     kind: RowType::Gauge,
@@ -57,6 +89,8 @@ pub struct NodeMetrics {
     upstream: Box<str>,
     /// Guards plain numbers; taken when they are sampled and when they are rendered.
     figures: Mutex<NodeFigures>,
+    /// The same for replicas.
+    replicas: Mutex<Vec<ReplicaFigures>>,
 }
 
 impl NodeMetrics {
@@ -65,6 +99,7 @@ impl NodeMetrics {
         Self {
             upstream: upstream.into(),
             figures: Mutex::default(),
+            replicas: Mutex::default(),
         }
     }
 
@@ -78,6 +113,29 @@ impl NodeMetrics {
         *self.figures.lock()
     }
 
+    /// Sets what is known of the replicas now.
+    pub fn set_replicas(&self, replicas: Vec<ReplicaFigures>) {
+        *self.replicas.lock() = replicas;
+    }
+
+    fn write_replicas(&self, text: &mut Text) {
+        let replicas = self.replicas.lock();
+        if replicas.is_empty() {
+            return;
+        }
+        let mut rows = |row: &Row, value: fn(&ReplicaFigures) -> Option<f64>| {
+            text.family(row);
+            for replica in &*replicas {
+                if let Some(value) = value(replica) {
+                    text.sample(row.name, "", &[("upstream", &replica.upstream)], value);
+                }
+            }
+        };
+        rows(&READABLE, |replica| Some(f64::from(u8::from(replica.readable))));
+        rows(&LAG, |replica| replica.lag);
+        rows(&LAG_BYTES, |replica| Some(replica.lag_bytes as f64));
+    }
+
     pub(super) fn write(&self, text: &mut Text) {
         let figures = self.get();
         let mut row = |row: &Row, value: f64| {
@@ -89,5 +147,6 @@ impl NodeMetrics {
         row(&SINCE, figures.since);
         row(&INCARNATIONS, figures.incarnations as f64);
         row(&RECONNECTS, figures.reconnects as f64);
+        self.write_replicas(text);
     }
 }

@@ -13,7 +13,8 @@ use super::family::{Counter, Counters, Gauge, Gauges, Histogram, Info, Instrumen
 use super::label::{
     Bypass, CacheResult, CanaryFailure, ChannelOp, ChannelOutcome, ConnectResult, Direction, Disconnect, ErrorKind,
     Evicted, FenceReason, FenceResult, FlushReason, InvalidationEffect, InvalidationKind, InvalidationSource, Label,
-    Lost, Origin, Pool, Refusal, Rejected, ServingMode, Subscriber, SubscriberLoss, TouchResult, Unproved,
+    Lost, Origin, Pool, Refusal, Rejected, Retry, RouteReason, RouteTo, ServingMode, Subscriber, SubscriberLoss,
+    TouchResult, Unproved,
 };
 use super::node::NodeMetrics;
 use super::shadow::ShadowMetrics;
@@ -122,6 +123,11 @@ rows! {
     pub upstream_lost: Counters<Lost> = "nearhit_upstream_lost_total", "Connections to servers lost, by reason.";
     pub uncertain_replies: Counter = "nearhit_uncertain_replies_total",
         "Writes whose connection was lost before the reply: nobody knows whether they took effect.";
+
+    pub retries: Counters<Retry> = "nearhit_retries_total",
+        "Requests that their connection was lost with and that may be sent again, by what became of them.";
+    pub routed_reads: Counters<(RouteTo, RouteReason)> = "nearhit_reads_routed_total",
+        "Reads that memory did not answer, by the node they were sent to and why, where replicas may be read.";
 
     pub channel_connected: Gauge = "nearhit_channel_connected", "1 while the application channel is heard.";
     pub channel_messages: Counters<(ChannelOp, ChannelOutcome)> = "nearhit_channel_messages_total",

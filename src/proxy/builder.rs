@@ -1,5 +1,6 @@
 //! How a proxy is told what to be, and started.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -9,25 +10,30 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::control::{self, Control};
 use super::handle::Proxy;
 use super::listen::{self, Bound};
+use super::nodes::Nodes;
 use super::partitions::Opener;
 use super::worker::{self, Outboxes, Workers};
 use crate::admin::{Console, Facts};
 use crate::cache::Policies;
 use crate::coherence::{Limits, NearCache};
 use crate::command::CommandTable;
-use crate::config::{Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, UpstreamUrl};
+use crate::config::{
+    Address, Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, Reads, UpstreamUrl,
+};
+use crate::discovery::Discovery;
 use crate::downstream::{AccountSettings, Accounts, Common, Partitions, Settings, Shared, Ticket};
 use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
 use crate::resp::Version;
 use crate::time;
+use crate::topology::{Routing, Rules, Topology};
 use crate::tracking::{Ladder, Source, TrackingThread};
-use crate::upstream::{Gauges, Handshake, Identity, PoolSettings};
+use crate::upstream::{Gauges, Handshake, Identity, PoolSettings, Whereabouts};
 
 /// Settings of a proxy that is not started yet.
 ///
@@ -93,7 +99,7 @@ impl Builder {
         self
     }
 
-    /// Sets the server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path[?db=n]`.
+    /// Sets the server, as the setting `upstream.url` does: `redis://[user[:password]@]host[:port][/db]` and its kin.
     /// Default: `redis://127.0.0.1:6379`.
     #[must_use]
     pub fn upstream(mut self, url: &str) -> Self {
@@ -179,6 +185,9 @@ struct Parts {
     inboxes: Vec<mpsc::UnboundedReceiver<worker::Message>>,
     outboxes: Outboxes,
     tracking_thread: Option<TrackingThread>,
+    found: watch::Sender<Arc<Topology>>,
+    master: Whereabouts,
+    tell_master: watch::Sender<Option<Address>>,
 }
 
 impl Parts {
@@ -186,7 +195,7 @@ impl Parts {
         let table = CommandTable::builtin();
         let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now())
             .with_process(process_metrics)
-            .with_upstream(&config.upstream.url.address.to_string())
+            .with_upstream(&config.upstream.url.name())
             .with_policies(config.policies.iter().map(|policy| policy.name.as_str()));
         let metrics = Arc::new(metrics);
         let policies = Policies::new(&config.policies, |name| {
@@ -197,6 +206,13 @@ impl Parts {
             .map(|_| mpsc::unbounded_channel())
             .unzip();
         let outboxes = Outboxes::new(senders);
+        let routing = routing(config);
+        let topology = match config.upstream.url.nodes() {
+            Some([only]) => Topology::single(only.clone()),
+            _ => Topology::default(),
+        };
+        let (tell_master, master) = Whereabouts::new(topology.primary.clone());
+        let found = watch::Sender::new(Arc::new(topology));
         let ladder = ladder(config);
         let caching = !ladder.sources.is_empty();
         let tried_first = ladder.sources.first().map(|source| source.label());
@@ -204,7 +220,7 @@ impl Parts {
             .invalidation_source
             .set_only(tried_first.unwrap_or(InvalidationSource::Off));
         let tracking_thread = caching
-            .then(|| TrackingThread::start(ladder, Arc::clone(&metrics)))
+            .then(|| TrackingThread::start(ladder, master.clone(), Arc::clone(&metrics)))
             .transpose()?;
         let partitions = tracking_thread
             .as_ref()
@@ -220,6 +236,9 @@ impl Parts {
             table: ArcSwap::from_pointee(table),
             settings: settings(config, caching),
             accounts: Accounts::new(account_settings(config, partitions)),
+            master: master.clone(),
+            routing,
+            hurry: Arc::default(),
             metrics,
             admin: OnceLock::new(),
             peers: DashMap::new(),
@@ -229,7 +248,7 @@ impl Parts {
         let gauges = Arc::new(Gauges::default());
         let facts = Facts {
             name: config.facade.admin_command.to_string(),
-            upstream: config.upstream.url.address.to_string(),
+            upstream: config.upstream.url.name(),
             revision: option_env!("NEARHIT_REVISION").map(str::to_owned),
             started: time::now(),
         };
@@ -242,6 +261,9 @@ impl Parts {
             inboxes,
             outboxes,
             tracking_thread,
+            found,
+            master,
+            tell_master,
         })
     }
 
@@ -256,6 +278,7 @@ impl Parts {
         let workers = Workers::start(
             &self.shared,
             &pool_settings(config),
+            &self.master,
             &self.gauges,
             self.inboxes,
             self.outboxes,
@@ -276,6 +299,13 @@ impl Parts {
             max_clients: config.server.max_clients,
             touch_interval: config.cache.touch_interval,
             channel: config.invalidation.channel.clone(),
+            nodes: Nodes {
+                discovery: discovery(config, self.shared.routing.is_some()),
+                found: self.found,
+                master: self.master,
+                tell_master: self.tell_master,
+                zones: zones(config),
+            },
         };
         let control = control::start(control)?;
         Ok(Proxy::new(
@@ -329,6 +359,41 @@ fn ladder(config: &Config) -> Ladder {
     }
 }
 
+/// How reads are routed, where there may be more than one node.
+fn routing(config: &Config) -> Option<Arc<Routing>> {
+    let routing = &config.routing;
+    let by_policy = config.policies.iter().any(|policy| policy.reads.is_some());
+    let rules = Rules {
+        reads: routing.reads,
+        max_lag: routing.replica_max_lag,
+        max_lag_bytes: routing.replica_max_lag_bytes.bytes(),
+        stale_reads: routing.stale_reads,
+        zone: routing.zone.clone(),
+    };
+    (by_policy || routing.reads != Reads::Master).then(|| Arc::new(Routing::new(rules, &config.policies)))
+}
+
+fn discovery(config: &Config, find_replicas: bool) -> Discovery {
+    let upstream = &config.upstream;
+    Discovery {
+        place: upstream.url.place.clone(),
+        identity: Identity::new(upstream.credentials()),
+        sentinel_identity: Identity::new(config.sentinel.credentials()),
+        client_name: upstream.client_name.to_string(),
+        timeout: upstream.connect_timeout,
+        max_reply_depth: config.server.limits.max_reply_depth,
+        find_replicas,
+    }
+}
+
+fn zones(config: &Config) -> HashMap<String, String> {
+    let zones = config.routing.zones.iter();
+    zones
+        .filter_map(|zone| zone.split_once('='))
+        .map(|(node, zone)| (node.trim().to_owned(), zone.trim().to_owned()))
+        .collect()
+}
+
 fn limits(config: &Config) -> Limits {
     let cache = &config.cache;
     Limits {
@@ -360,7 +425,7 @@ fn settings(config: &Config, caching: bool) -> Settings {
         shadow: caching && config.cache.mode == CacheMode::Shadow,
         strict_sessions: config.cache.strict_sessions,
         db: config.upstream.url.db,
-        upstream: config.upstream.url.address.to_string(),
+        upstream: config.upstream.url.name(),
         info_section: config.facade.info_section,
         admin_command: config.facade.admin_command.to_lowercase(),
         monitor: config.facade.monitor,
@@ -395,10 +460,11 @@ fn account_settings(config: &Config, partitions: Option<Box<dyn Partitions>>) ->
     }
 }
 
+/// What connections say. Where they go is known once discovery has found the master.
 fn handshake(config: &Config, identity: &Identity) -> Handshake {
     let upstream = &config.upstream;
     Handshake {
-        address: upstream.url.address.clone(),
+        address: Address::nowhere(),
         identity: identity.clone(),
         version: Version::V3,
         db: upstream.url.db,
@@ -411,7 +477,7 @@ fn handshake(config: &Config, identity: &Identity) -> Handshake {
 fn pool_settings(config: &Config) -> PoolSettings {
     let upstream = &config.upstream;
     PoolSettings {
-        address: upstream.url.address.clone(),
+        address: None,
         client_name: upstream.client_name.to_string(),
         connect_timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,

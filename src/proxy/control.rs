@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::listen::Bound;
+use super::nodes::{self, Nodes};
 use super::worker::{Handle, Incoming};
 use super::{acl, learn};
 use crate::admin::{Prober, http};
@@ -36,6 +37,7 @@ pub(super) struct Control {
     pub(super) touch_interval: Duration,
     /// The application channel; empty: none.
     pub(super) channel: String,
+    pub(super) nodes: Nodes,
 }
 
 /// How far the proxy is from its end.
@@ -101,6 +103,7 @@ impl Control {
             max_clients,
             touch_interval,
             channel,
+            nodes,
         } = self;
         let door = Door {
             shared: Arc::clone(&shared),
@@ -123,17 +126,27 @@ impl Control {
             );
             others.spawn(http::serve(listener, metrics_path, Arc::new(prober)));
         }
+        let master = nodes.master.clone();
         if shared.settings.caching && !channel.is_empty() {
-            let channel = Channel {
-                handshake: handshake.clone(),
-                name: channel,
-                cache: Arc::clone(&shared.cache),
-                metrics: Arc::clone(&shared.metrics),
+            let (cache, metrics) = (Arc::clone(&shared.cache), Arc::clone(&shared.metrics));
+            let listen = move |handshake| {
+                let channel = Channel {
+                    handshake,
+                    name: channel.clone(),
+                    cache: Arc::clone(&cache),
+                    metrics: Arc::clone(&metrics),
+                };
+                channel.watch()
             };
-            others.spawn(channel.watch());
+            others.spawn(nodes::at_master(master.clone(), handshake.clone(), listen));
         }
-        others.spawn(acl::watch(Arc::clone(&shared), handshake.clone()));
-        others.spawn(learn::watch(Arc::clone(&shared), Arc::clone(&gauges), handshake));
+        let watched = Arc::clone(&shared);
+        let watch_rights = move |handshake| acl::watch(Arc::clone(&watched), handshake);
+        others.spawn(nodes::at_master(master.clone(), handshake.clone(), watch_rights));
+        let watched = Arc::clone(&shared);
+        let learn = move |handshake| learn::watch(Arc::clone(&watched), Arc::clone(&gauges), handshake);
+        others.spawn(nodes::at_master(master, handshake.clone(), learn));
+        nodes.watch(&shared, handshake, &mut others);
         others.spawn(keep_warm(Arc::clone(&shared), touch_interval));
         others.spawn(upkeep(Arc::clone(&shared)));
         drop(phase.wait_for(|phase| *phase != Phase::Serving).await);

@@ -13,6 +13,7 @@ mod control;
 mod handle;
 mod learn;
 mod listen;
+mod nodes;
 mod partitions;
 mod worker;
 

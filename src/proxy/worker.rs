@@ -13,7 +13,7 @@ use crate::downstream::{self, Context, Courier, Order, Peer, Shared, Socket, Tic
 use crate::error::{Error, Kind, Result, Side};
 use crate::time;
 use crate::tracking::Outbox;
-use crate::upstream::{Gauges, Pool, PoolSettings, UnixSocket};
+use crate::upstream::{Gauges, Pool, PoolSettings, UnixSocket, Whereabouts};
 
 /// How often a worker looks after late replies and shows that it is alive.
 const TICK: Duration = Duration::from_millis(100);
@@ -139,6 +139,7 @@ impl Workers {
     pub(super) fn start(
         shared: &Arc<Shared>,
         pool: &PoolSettings,
+        master: &Whereabouts,
         gauges: &Arc<Gauges>,
         inboxes: Vec<mpsc::UnboundedReceiver<Message>>,
         outboxes: Outboxes,
@@ -159,6 +160,7 @@ impl Workers {
                 vitals: Arc::clone(&vitals),
                 heartbeat: Arc::clone(heartbeat),
                 inbox,
+                master: master.clone(),
             };
             worker.spawn(tell)?;
             ended.push(end);
@@ -213,6 +215,7 @@ struct Worker {
     vitals: Arc<[Vitals]>,
     heartbeat: Arc<AtomicU64>,
     inbox: mpsc::UnboundedReceiver<Message>,
+    master: Whereabouts,
 }
 
 impl Worker {
@@ -237,7 +240,11 @@ impl Worker {
 
     async fn run(mut self) {
         let recorder = self.shared.metrics.add_worker();
-        let pool = Pool::new(self.pool.clone(), Arc::clone(&self.gauges), Arc::clone(&recorder));
+        let settings = PoolSettings {
+            address: self.master.now(),
+            ..self.pool.clone()
+        };
+        let pool = Pool::new(settings, Arc::clone(&self.gauges), Arc::clone(&recorder));
         let number = u16::try_from(self.number).unwrap_or(u16::MAX);
         let context = Context::new(Arc::clone(&self.shared), number, pool, recorder);
         let mut ticks = tokio::time::interval(TICK);
@@ -259,11 +266,15 @@ impl Worker {
                     }
                     Some(Message::Close) | None => break,
                 },
+                () = self.master.changed() => context.pool.borrow_mut().move_to(self.master.now()),
                 _ = ticks.tick() => {
                     let now = time::now();
                     // Relaxed: it is only compared with the clock.
                     self.heartbeat.store(now.as_nanos(), Ordering::Relaxed);
-                    context.pool.borrow_mut().tidy(crate::time::now());
+                    context.pool.borrow_mut().tidy(now);
+                    if let Some(routing) = &self.shared.routing {
+                        context.replicas.tidy(routing, now);
+                    }
                     context.check_late(now);
                     context.tend_subscriptions(now);
                     context.check_idle(now);
@@ -277,6 +288,7 @@ impl Worker {
         }
         context.close_all();
         context.pool.borrow_mut().close();
+        context.replicas.close();
         // The closed sessions and connections get a turn to say goodbye.
         tokio::task::yield_now().await;
     }

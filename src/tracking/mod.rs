@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::coherence::{Deliver, Fill, NearCache, Origin, Touch};
 use crate::error::{Error, Kind, Result, Side};
 use crate::metrics::Metrics;
-use crate::upstream::Handshake;
+use crate::upstream::{Handshake, Whereabouts};
 
 pub use ladder::{Ladder, Source};
 
@@ -75,12 +75,12 @@ pub struct TrackingThread {
 }
 
 impl TrackingThread {
-    /// Starts the thread; its connections hear of changes by the first source of `ladder` that works, and say so in
+    /// Starts the thread; its connections are to `master` and hear of changes by the first source of `ladder` that works, and say so in
     /// `metrics`.
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub fn start(ladder: Ladder, metrics: Arc<Metrics>) -> Result<Self> {
+    pub fn start(ladder: Ladder, master: Whereabouts, metrics: Arc<Metrics>) -> Result<Self> {
         let fail = |error: std::io::Error| {
             Error::new(Side::Internal, Kind::Io, "start the tracking thread").with_source(error)
         };
@@ -98,6 +98,7 @@ impl TrackingThread {
             tracker: Tracker {
                 runtime: handle,
                 ladder: Arc::new(ladder),
+                master,
                 metrics,
                 silent: Arc::new(watch::Sender::new(0)),
                 keepers: Arc::default(),
@@ -128,6 +129,7 @@ impl Drop for TrackingThread {
 pub struct Tracker {
     runtime: tokio::runtime::Handle,
     ladder: Arc<Ladder>,
+    master: Whereabouts,
     metrics: Arc<Metrics>,
     /// Sources that the canary found to be silent.
     silent: Arc<watch::Sender<u8>>,
@@ -146,7 +148,7 @@ impl Tracker {
         }
     }
 
-    /// Keeps a tracked connection to the node, as the handshake's identity, and feeds the partition of `origin` in
+    /// Keeps a tracked connection to the master, wherever it is, as the handshake's identity, and feeds the partition of `origin` in
     /// `cache`, until [`Tracking::stop`]. With `own` it is nearhit's own user's: it writes the canary for all.
     pub fn track<W, O>(
         &self,
@@ -170,6 +172,7 @@ impl Tracker {
         };
         let keeper = run::Keeper {
             handshake,
+            master: self.master.clone(),
             ladder: Arc::clone(&self.ladder),
             own,
             silent: Arc::clone(&self.silent),

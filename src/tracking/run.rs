@@ -15,7 +15,7 @@ use crate::coherence::{Delivery, Fill, NearCache, Origin, Stream};
 use crate::metrics::{FenceReason, InvalidationSource, Label, Metrics, Refusal};
 use crate::mutants::{Mutant, mutated};
 use crate::time;
-use crate::upstream::{Handshake, Loss};
+use crate::upstream::{Handshake, Loss, Whereabouts};
 
 /// Fills written in one go at most.
 const BATCH: usize = 256;
@@ -29,7 +29,9 @@ const REFUSED_MOST: Duration = Duration::from_secs(60);
 const STABLE: Duration = Duration::from_secs(1);
 
 pub(super) struct Keeper<W, O> {
+    /// What it says; its address is that of the node it is or was connected to last.
     pub(super) handshake: Handshake,
+    pub(super) master: Whereabouts,
     pub(super) ladder: Arc<Ladder>,
     /// It is nearhit's own user's: the one that writes the canary, and whose state is shown.
     pub(super) own: bool,
@@ -77,10 +79,23 @@ impl<W, O: Outbox<W>> Keeper<W, O> {
         let mut silent = 0;
         loop {
             let skip = silent | if self.own { 0 } else { *self.silent.borrow() };
-            let climbing = climb(Arc::clone(&self.ladder), self.handshake.clone(), skip);
-            let Some((up, passed)) = self.while_refusing(climbing).await else {
+            let master = self.master.clone();
+            let Some(address) = self.while_refusing(master.known()).await else {
                 return;
             };
+            self.handshake.address = address;
+            let climbing = climb(Arc::clone(&self.ladder), self.handshake.clone(), skip);
+            let address = self.handshake.address.clone();
+            let climbing = async {
+                tokio::select! {
+                    climbed = climbing => Some(climbed),
+                    () = master.left(&address) => None,
+                }
+            };
+            let Some(climbed) = self.while_refusing(climbing).await else {
+                return;
+            };
+            let Some((up, passed)) = climbed else { continue };
             passed.into_iter().for_each(|passed| self.note(passed));
             let pause = match up {
                 Ok(up) => {
@@ -247,11 +262,16 @@ impl<W, O: Outbox<W>> Keeper<W, O> {
         let mut ticks = tokio::time::interval(self.cache.limits().max_staleness / 9);
         let (source, mut silent, retry) = (live.source, self.silent.subscribe(), Arc::clone(&self.retry));
         let best = self.ladder.sources.first() == Some(&source);
+        let (master, address) = (self.master.clone(), self.handshake.address.clone());
         loop {
             let step = tokio::select! {
-                // Biased: the canary is rare, and what it wants is short. Then what the server says, then new fills; the
+                // Biased: a node that is the master no more is not listened to. The canary is rare, and what it wants is short. Then what the server says, then new fills; the
                 // tick is only for quiet times.
                 biased;
+                () = master.left(&address) => {
+                    self.cache.note_fence(FenceReason::Moved);
+                    return End::Lost("the node is not known to be the master any more".to_owned());
+                }
                 why = &mut watching => return End::Silent(source, why),
                 Some(want) = wanted.recv() => {
                     self.give(&want, live, stream);

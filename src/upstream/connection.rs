@@ -24,14 +24,13 @@ use tokio::io::AsyncWrite;
 use super::handshake::{self, Handshake, Peer};
 use super::inbound::Io;
 use super::loss::Loss;
+use super::outbound::Outbound;
 use super::socket::Socket;
-use super::waiter::{Outlet, Room, Waiter, Watcher};
+use super::waiter::{Ended, Outlet, Room, Waiter, Watcher};
 use crate::metrics::{Direction, WorkerRecorder};
 use crate::resp::ReplyLimits;
 use crate::time::{self, Instant};
 
-/// An output buffer that grew beyond this is given back when it is empty.
-const KEEP: usize = 128 * 1024;
 /// Reads in a row before other tasks get their turn.
 const READS_PER_TURN: usize = 8;
 
@@ -47,12 +46,7 @@ pub(super) struct Waiting<W> {
 }
 
 pub(super) struct State<W> {
-    out: Vec<u8>,
-    /// Bytes of `out` that were written.
-    written: usize,
-    /// Bytes ever queued and ever written.
-    queued_total: u64,
-    written_total: u64,
+    out: Outbound,
     pub(super) waiters: VecDeque<Waiting<W>>,
     /// Since when nothing is read, because the waiter in front has no room.
     stalled: Option<Instant>,
@@ -84,6 +78,8 @@ pub(super) struct Inner<W> {
     closing: RefCell<Option<Loss>>,
     /// Who it is to the server, once that is known.
     peer: Cell<Option<Peer>>,
+    /// When the handshake had succeeded.
+    up_since: Cell<Option<Instant>>,
     /// Takes frames that answer nobody; without it they close the connection, unless they are RESP3 pushes.
     pub(super) outlet: RefCell<Option<Rc<dyn Outlet>>>,
     pub(super) watcher: Box<dyn Watcher>,
@@ -105,10 +101,7 @@ impl<W: Waiter + 'static> Connection<W> {
     /// Outside a tokio `LocalSet`.
     pub fn open(handshake: Handshake, recorder: Arc<WorkerRecorder>, watcher: impl Watcher + 'static) -> Self {
         let state = State {
-            out: Vec::new(),
-            written: 0,
-            queued_total: 0,
-            written_total: 0,
+            out: Outbound::default(),
             waiters: VecDeque::new(),
             stalled: None,
             progress: Instant::ZERO,
@@ -123,6 +116,7 @@ impl<W: Waiter + 'static> Connection<W> {
             writer: Cell::new(None),
             closing: RefCell::new(None),
             peer: Cell::new(None),
+            up_since: Cell::new(None),
             outlet: RefCell::new(None),
             watcher: Box::new(watcher),
         });
@@ -146,10 +140,9 @@ impl<W: Waiter + 'static> Connection<W> {
             let loss = loss.clone();
             return Err((waiter, loss));
         }
-        let idle = state.out.is_empty();
-        let offset = state.queued_total;
-        state.out.extend_from_slice(frame);
-        state.queued_total += frame.len() as u64;
+        let idle = state.out.unwritten().is_empty();
+        let offset = state.out.end();
+        state.out.push(frame);
         state.waiters.push_back(Waiting {
             waiter,
             offset,
@@ -170,9 +163,8 @@ impl<W: Waiter + 'static> Connection<W> {
         if matches!(state.phase, Phase::Closed(_)) {
             return;
         }
-        let idle = state.out.is_empty();
-        state.out.extend_from_slice(bytes);
-        state.queued_total += bytes.len() as u64;
+        let idle = state.out.unwritten().is_empty();
+        state.out.push(bytes);
         drop(state);
         if idle {
             self.0.wake();
@@ -188,8 +180,7 @@ impl<W: Waiter + 'static> Connection<W> {
 
     /// Bytes that wait to be written.
     pub fn unwritten(&self) -> usize {
-        let state = self.0.state.borrow();
-        state.out.len() - state.written
+        self.0.state.borrow().out.unwritten().len()
     }
 
     /// Wakes `task` once all is written, or the connection has ended.
@@ -207,6 +198,11 @@ impl<W: Waiter + 'static> Connection<W> {
         self.close_because(Loss::Shutdown);
     }
 
+    /// The same, and says why.
+    pub fn leave(&self, why: &str) {
+        self.close_because(Loss::Left(why.to_owned()));
+    }
+
     fn close_because(&self, loss: Loss) {
         self.0.closing.borrow_mut().get_or_insert(loss);
         self.0.wake();
@@ -215,6 +211,11 @@ impl<W: Waiter + 'static> Connection<W> {
     /// Which client it is to the server; `None` until it is connected, or when the server does not tell.
     pub fn peer_id(&self) -> Option<i64> {
         self.0.peer.get().map(|peer| peer.id)
+    }
+
+    /// Since when it is connected; `None`: it is not yet.
+    pub fn up_since(&self) -> Option<Instant> {
+        self.0.up_since.get()
     }
 
     /// Whether it has ended.
@@ -229,7 +230,7 @@ impl<W: Waiter + 'static> Connection<W> {
 
     /// Bytes of requests so far.
     pub fn asked(&self) -> u64 {
-        self.0.state.borrow().queued_total
+        self.0.state.borrow().out.end()
     }
 
     /// Requests that wait for their replies.
@@ -280,6 +281,12 @@ impl<W: Waiter> Drop for EndsOnPanic<W> {
 }
 
 impl<W: Waiter> State<W> {
+    /// What is answered need not be asked again.
+    fn forget_answered(&mut self) {
+        let oldest = self.waiters.front().map_or(self.out.end(), |front| front.offset);
+        self.out.answered(oldest);
+    }
+
     /// Whether somebody waits behind the one in front.
     fn others_wait(&self) -> bool {
         let mut waiters = self.waiters.iter();
@@ -307,6 +314,7 @@ impl<W: Waiter> Inner<W> {
         let loss = match self.connected(&handshake).await {
             Ok(socket) => {
                 self.state.borrow_mut().phase = Phase::Ready;
+                self.up_since.set(Some(time::now()));
                 self.watcher.ready();
                 let limits = ReplyLimits {
                     max_depth: handshake.max_reply_depth,
@@ -341,18 +349,27 @@ impl<W: Waiter> Inner<W> {
         let now = time::now();
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed(loss.clone());
-        let (written, useful) = (state.written_total, state.useful);
+        let (out, useful) = (std::mem::take(&mut state.out), state.useful);
         let waiters = std::mem::take(&mut state.waiters);
-        state.out = Vec::new();
         drop(state);
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
         self.watcher.ended(loss, useful);
-        for waiting in waiters {
-            waiting
-                .waiter
-                .lost(loss, waiting.offset < written, self.peer.get(), now);
+        let ends: Vec<_> = waiters
+            .iter()
+            .skip(1)
+            .map(|next| next.offset)
+            .chain([out.end()])
+            .collect();
+        for (waiting, end) in waiters.into_iter().zip(ends) {
+            waiting.waiter.lost(&Ended {
+                loss,
+                sent: waiting.offset < out.written(),
+                peer: self.peer.get(),
+                frame: out.between(waiting.offset, end),
+                now,
+            });
         }
         let outlet = self.outlet.take();
         if let Some(outlet) = outlet {
@@ -389,6 +406,7 @@ impl<W: Waiter> Inner<W> {
             if let Err(loss) = self.dispatch(io, fresh, read_at) {
                 return Poll::Ready(loss);
             }
+            self.state.borrow_mut().forget_answered();
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -427,20 +445,12 @@ impl<W: Waiter> Inner<W> {
 
     fn write(&self, cx: &mut Context<'_>, io: &mut Io) -> Result<(), Loss> {
         let mut state = self.state.borrow_mut();
-        while let Some(rest @ [_, ..]) = state.out.get(state.written..) {
+        while let rest @ [_, ..] = state.out.unwritten() {
             match Pin::new(&mut io.socket).poll_write(cx, rest) {
-                Poll::Pending => {
-                    // What is written is given back although more always waits.
-                    if state.written > KEEP {
-                        let written = std::mem::take(&mut state.written);
-                        state.out.drain(..written);
-                    }
-                    return Ok(());
-                }
+                Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err(Loss::Closed),
                 Poll::Ready(Ok(count)) => {
-                    state.written += count;
-                    state.written_total += count as u64;
+                    state.out.wrote(count);
                     self.recorder.upstream_bytes.add(Direction::Out, count as u64);
                 }
                 // A server that refuses a request in the middle says why and closes; that is still read.
@@ -451,14 +461,8 @@ impl<W: Waiter> Inner<W> {
                 Poll::Ready(Err(error)) => return Err(Loss::Io(error.to_string())),
             }
         }
-        state.written = 0;
         if let Some(writer) = self.writer.take() {
             writer.wake();
-        }
-        if state.out.capacity() > KEEP {
-            state.out = Vec::new();
-        } else {
-            state.out.clear();
         }
         Ok(())
     }

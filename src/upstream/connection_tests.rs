@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::{Connection, Handshake, Identity, Loss, Peer, Room, Taken, Waiter, Watcher};
+use super::{Connection, Ended, Handshake, Identity, Loss, Room, Taken, Waiter, Watcher};
 use crate::config::Address;
 use crate::metrics::WorkerRecorder;
 use crate::resp::Version;
@@ -33,8 +33,8 @@ impl Waiter for Noted {
         false
     }
     fn late(&mut self, _: Duration, _: Instant) {}
-    fn lost(self, loss: &Loss, _: bool, _: Option<Peer>, _: Instant) {
-        self.0.send(format!("lost: {}", loss.label())).ok();
+    fn lost(self, ended: &Ended<'_>) {
+        self.0.send(format!("lost: {}", ended.loss.label())).ok();
     }
 }
 

@@ -77,6 +77,11 @@ impl Control {
         self.socket.local_addr()
     }
 
+    /// Where the connection leads, once the name was resolved.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.socket.peer_addr()
+    }
+
     /// The connection's id at the server.
     ///
     /// # Errors

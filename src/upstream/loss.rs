@@ -20,6 +20,8 @@ pub enum Loss {
     Timeout(Duration),
     /// nearhit closed it: its session left, or the process stops.
     Shutdown,
+    /// nearhit closed it: the node is not what it was to us any more. Says why.
+    Left(String),
 }
 
 impl Loss {
@@ -32,7 +34,7 @@ impl Loss {
             Self::Io(_) => "io",
             Self::Protocol(_) => "protocol",
             Self::Timeout(_) => "timeout",
-            Self::Shutdown => "shutdown",
+            Self::Shutdown | Self::Left(_) => "shutdown",
         }
     }
 
@@ -45,7 +47,7 @@ impl Loss {
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(why) | Self::Refused(why) | Self::Io(why) => f.write_str(why),
+            Self::Connect(why) | Self::Refused(why) | Self::Io(why) | Self::Left(why) => f.write_str(why),
             Self::Closed => f.write_str("connection closed by the server"),
             Self::Protocol(what) => write!(f, "protocol error: {what}"),
             Self::Timeout(after) => write!(f, "no answer within {after:?}"),

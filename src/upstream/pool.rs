@@ -29,11 +29,14 @@ use crate::time::{self, Instant};
 /// transactions without a connection being opened for each. Chosen, not measured.
 const IDLE_PINNED: usize = 64;
 
+/// Why no connection can be opened while discovery looks for the master.
+const NO_MASTER: &str = "no node is known to be the master now; nearhit goes on looking";
+
 /// What the connections of a pool have in common.
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
-    /// Where the node is.
-    pub address: Address,
+    /// Where the node is; `None`: that is not known now, and no connection can be opened.
+    pub address: Option<Address>,
     /// The name shown in the server's CLIENT LIST.
     pub client_name: String,
     /// How long connecting may take.
@@ -196,7 +199,7 @@ impl Watcher for Watch {
         self.gauges.count(loss);
         match loss {
             // It says nothing about the node. If it was the one attempt, the next one may begin.
-            Loss::Shutdown => self.health.retry_at.set(Instant::ZERO),
+            Loss::Shutdown | Loss::Left(_) => self.health.retry_at.set(Instant::ZERO),
             Loss::Refused(_) => {
                 self.health.retry_at.set(Instant::ZERO);
                 self.health.refused(&self.home, loss);
@@ -381,22 +384,62 @@ impl<W: Waiter + 'static> Pool<W> {
         }
     }
 
+    /// Gives every connection up, because of `why`.
+    pub fn leave(&self, why: &str) {
+        for connection in self.all() {
+            connection.leave(why);
+        }
+    }
+
+    /// From here on the node is elsewhere, or nowhere that is known; connections to where it was are given up.
+    pub fn move_to(&mut self, address: Option<Address>) {
+        if self.settings.address == address {
+            return;
+        }
+        let why = match &address {
+            Some(address) => format!("the master is {address} now"),
+            None => NO_MASTER.to_owned(),
+        };
+        self.leave(&why);
+        self.settings.address = address;
+        // What was found out about another node says nothing about this one.
+        self.health = Rc::default();
+    }
+
+    /// What another pool of the same kind is made of.
+    pub fn parts(&self) -> (PoolSettings, Arc<Gauges>, Arc<WorkerRecorder>) {
+        (
+            self.settings.clone(),
+            Arc::clone(&self.gauges),
+            Arc::clone(&self.recorder),
+        )
+    }
+
+    /// Where the node is, if that is known.
+    pub fn address(&self) -> Option<&Address> {
+        self.settings.address.as_ref()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Connection<W>> {
         let shared = self.shared.values().map(|shared| &shared.connection);
         shared.chain(&self.pinned).chain(&self.retired)
     }
 
     /// What a connection of this identity, database and protocol says first.
-    pub fn handshake(&self, identity: &Identity, db: u32, version: Version) -> Handshake {
-        Handshake {
-            address: self.settings.address.clone(),
+    ///
+    /// # Errors
+    /// It is not known where the node is.
+    pub fn handshake(&self, identity: &Identity, db: u32, version: Version) -> Result<Handshake, Loss> {
+        let address = self.settings.address.clone();
+        Ok(Handshake {
+            address: address.ok_or_else(|| Loss::Connect(NO_MASTER.to_owned()))?,
             identity: identity.clone(),
             version,
             db,
             client_name: self.settings.client_name.clone(),
             timeout: self.settings.connect_timeout,
             max_reply_depth: self.settings.max_reply_depth,
-        }
+        })
     }
 
     fn open(&self, home: &Home, pinned: bool) -> Result<Connection<W>, Loss> {
@@ -405,7 +448,7 @@ impl<W: Waiter + 'static> Pool<W> {
         if let Some(loss) = self.health.objection(home, now, deadline) {
             return Err(loss);
         }
-        let handshake = self.handshake(&home.identity, home.db, home.version);
+        let handshake = self.handshake(&home.identity, home.db, home.version)?;
         self.gauges.of(pinned).fetch_add(1, Ordering::Relaxed);
         self.gauges.opened.fetch_add(1, Ordering::Relaxed);
         let watch = Watch {

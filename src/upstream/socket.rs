@@ -50,6 +50,14 @@ impl Socket {
         }
     }
 
+    /// Where it leads; `None` for a Unix socket.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Reads into the unused capacity of `buf`, and says how much; 0 is the end.
     ///
     /// # Errors

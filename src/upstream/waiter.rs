@@ -48,9 +48,23 @@ pub trait Waiter {
     fn is_same(&self, other: &Self) -> bool;
     /// No reply came within `after`. One may still come, and will be handed to this waiter.
     fn late(&mut self, after: Duration, now: Instant);
-    /// The connection is gone. `sent`: bytes of the request may have reached the server, to which the connection was the
-    /// client `peer`, if it told.
-    fn lost(self, loss: &Loss, sent: bool, peer: Option<Peer>, now: Instant);
+    /// The connection is gone.
+    fn lost(self, ended: &Ended<'_>);
+}
+
+/// What became of a request whose connection is gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// Why.
+    pub loss: &'a Loss,
+    /// Bytes of the request may have reached the server.
+    pub sent: bool,
+    /// Which client the connection was to the server, if it told.
+    pub peer: Option<Peer>,
+    /// The request, if it is still known.
+    pub frame: Option<&'a [u8]>,
+    /// When.
+    pub now: Instant,
 }
 
 /// Who keeps an eye on a connection. Each is called once at most.

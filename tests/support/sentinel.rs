@@ -16,11 +16,20 @@ impl Sentinel {
     /// Watches `primary` with the given quorum and waits until the sentinel has seen it.
     #[track_caller]
     pub fn watch(primary: &RedisServer, quorum: u32) -> Self {
+        Self::watch_with(primary, quorum, &[])
+    }
+
+    /// The same with text replaced in its configuration.
+    #[track_caller]
+    pub fn watch_with(primary: &RedisServer, quorum: u32, edits: &[(&str, &str)]) -> Self {
         let monitor = format!("monitor mymaster 127.0.0.1 {} {quorum}", primary.port());
-        let server = RedisServer::builder()
+        let builder = RedisServer::builder()
             .conf(super::root().join("redis-conf/sentinel.conf"))
             .edit("monitor mymaster redis-master 6379 1", &monitor)
-            .flag("--sentinel")
+            .flag("--sentinel");
+        let server = edits
+            .iter()
+            .fold(builder, |builder, (from, to)| builder.edit(from, to))
             .start();
         let sentinel = Self { server };
         wait_for("the sentinel to see its primary", Duration::from_secs(10), || {

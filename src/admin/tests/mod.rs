@@ -24,7 +24,7 @@ use crate::metrics::{InvalidationSource, Metrics, WorkerRecorder};
 use crate::resp::{RequestLimits, RequestScanner, Shape, Value, Version, encode};
 use crate::time::{self, Instant};
 use crate::tracking::{Totals, Tracking};
-use crate::upstream::{Gauges, Identity};
+use crate::upstream::{Gauges, Identity, Whereabouts};
 
 /// Nobody: the tests ask the cache itself.
 struct Nobody;
@@ -139,6 +139,9 @@ impl Bench {
         stream.go_live();
         stream.renew(time::now());
         let shared = Arc::new(Shared {
+            master: Whereabouts::new(None).1,
+            routing: None,
+            hurry: Arc::default(),
             cache: Arc::clone(&cache),
             table: ArcSwap::from_pointee(table),
             metrics,
@@ -178,6 +181,8 @@ impl Bench {
         let mut out = Vec::new();
         let account = self.shared.accounts.own();
         let asker = Asker {
+            seen: None,
+            replicas: None,
             account: &account,
             db: 0,
             version,

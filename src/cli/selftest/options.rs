@@ -135,9 +135,9 @@ fn target(url: &str) -> Result<(Target, u32, UpstreamUrl), Failure> {
     let parsed: UpstreamUrl = url
         .parse()
         .map_err(|error| Failure::new(format!("--upstream: {error}")))?;
-    let Address::Tcp { host, port } = &parsed.address else {
+    let Some([Address::Tcp { host, port }]) = parsed.nodes() else {
         return Err(Failure::new(
-            "--upstream must be redis://…: the relay listens on TCP".to_owned(),
+            "--upstream must be redis:// and one node: the relay listens on TCP".to_owned(),
         ));
     };
     let host = if host.contains(':') {

@@ -77,3 +77,59 @@ label! {
         Shutdown = "shutdown",
     }
 }
+
+label! {
+    /// Which node a read was sent to.
+    RouteTo = "to" {
+        /// The node that takes writes.
+        Primary = "primary",
+        /// One that follows it.
+        Replica = "replica",
+        /// None: `routing.reads = "replica"`, and there is no replica to read from.
+        Nobody = "nobody",
+    }
+}
+
+label! {
+    /// Why a read was sent to that node.
+    RouteReason = "reason" {
+        /// As `routing.reads`, the policy of the key, or READONLY and READWRITE of the connection say.
+        Setting = "setting",
+        /// The primary is the nearest node.
+        Nearest = "nearest",
+        /// The key was written through this nearhit, and no replica is known to have that.
+        Written = "written",
+        /// The connection has seen something newer than what the replicas are known to have.
+        Seen = "seen",
+        /// Something else of the connection on the same keys is on its way to the primary.
+        Pipelined = "pipelined",
+        /// The replicas are too far behind.
+        Lag = "lag",
+        /// No replica's link to the primary is up.
+        Link = "link",
+        /// No replica can be reached, or none is known.
+        Away = "away",
+        /// The connection to the replica is new: it is used once the replica was seen to be the same behind it.
+        Warming = "warming",
+        /// A replica was asked first, and could not answer.
+        Lost = "lost",
+        /// The primary is away, and `routing.stale_reads` allows replicas whatever they lack.
+        Degraded = "degraded",
+    }
+}
+
+label! {
+    /// What became of a request whose connection was lost, or which a replica would not answer, and that may be sent again.
+    Retry = "reason" {
+        /// Sent again: nothing of it had reached the server.
+        Unsent = "unsent",
+        /// Sent again: it only reads.
+        Read = "read",
+        /// Sent to the master: a replica had been asked.
+        Replica = "replica",
+        /// Answered with an error: it was sent again twice before.
+        Exhausted = "exhausted",
+        /// Answered with an error: too many were sent again lately.
+        Budget = "budget",
+    }
+}

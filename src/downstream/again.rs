@@ -1,0 +1,246 @@
+//! Requests that are asked again: fetches and reads of replicas that came to nothing, and what was lost with a connection
+//! and cannot have been executed twice.
+//!
+//! ```text
+//! lost ─ not sent, or only read → waits ─ pause over → sent over a new connection ─ lost → … at most twice
+//!      └ sent, and may have changed data → UNCERTAIN: nobody knows
+//! ```
+//! While it waits no later command of the session on its keys leaves (rule H), so that nothing overtakes it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::attribute::Source;
+use super::forward::{Forwarded, Op, Special, loss_text};
+use super::request::Turn;
+use super::session::{Core, Fetching, Session};
+use crate::command::Effect;
+use crate::metrics::{Outcome, Retry};
+use crate::resp::encode;
+use crate::time::{self, Instant};
+use crate::upstream::{Ended, Loss, jittered_pause};
+
+/// How often a request is sent again because its connection was lost.
+const MOST: u8 = 2;
+/// How often it waits in between for a connection, each time 20 to 80 ms. Chosen, not measured: a server that is started again
+/// is there within that.
+const MOST_WAITS: u8 = 4;
+
+/// A request that is to be sent home.
+pub(super) struct Again {
+    /// Its reply's place.
+    pub(super) number: u64,
+    pub(super) op: Op,
+    pub(super) frame: Box<[u8]>,
+    /// Not before this.
+    after: Instant,
+}
+
+impl Again {
+    /// A read whose fetch did not work out.
+    pub(super) fn fetch(core: &Core, number: u64, fetching: Fetching, node: &str) -> Self {
+        let op = Op {
+            keys: fetching.keys,
+            effect: Effect::Read,
+            attribute: core.attribute(Source::Upstream(None), node),
+            ..Op::plain(fetching.command, fetching.started)
+        };
+        Self {
+            number,
+            op,
+            frame: fetching.frame,
+            after: Instant::ZERO,
+        }
+    }
+}
+
+/// How many requests may be sent again: a tenth of those of the last ten seconds, and ten a second. A server that loses
+/// connections under load is not asked twice as much for it.
+#[derive(Debug)]
+pub(super) struct Budget {
+    sent: Cell<u64>,
+    left: Cell<f64>,
+}
+
+/// By this part the budget shrinks with each tick, a tenth of a second.
+const SHRINK: f64 = 0.01;
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            sent: Cell::new(0),
+            left: Cell::new(100.0),
+        }
+    }
+}
+
+impl Budget {
+    /// A request was sent.
+    pub(super) fn sent(&self) {
+        self.sent.set(self.sent.get() + 1);
+    }
+
+    /// Call it ten times a second.
+    pub(super) fn tick(&self) {
+        let more = self.sent.take() as f64 / 10.0 + 1.0;
+        self.left.set(self.left.get() * (1.0 - SHRINK) + more);
+    }
+
+    fn take(&self) -> bool {
+        let left = self.left.get();
+        self.left.set((left - 1.0).max(0.0));
+        left >= 1.0
+    }
+}
+
+impl Forwarded {
+    /// Whether the request may be sent again, now that its connection is lost.
+    pub(super) fn may_ask_again(&self, ended: &Ended<'_>) -> bool {
+        let op = &self.op;
+        let reads = op.effect == Effect::Read && !op.writes;
+        let harmless = reads || (!ended.sent && op.effect == Effect::Write && op.flushing.is_none());
+        let plain = !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No);
+        let unheard = !self.applied && !self.late && !self.partly && self.number.is_some();
+        let may = harmless
+            && plain
+            && unheard
+            && !op.keys.as_slice().is_empty()
+            && ended.frame.is_some()
+            && !matches!(ended.loss, Loss::Shutdown | Loss::Refused(_))
+            && !self.is_over();
+        if !may {
+            return false;
+        }
+        let retries = &self.session.context.shared.metrics.retries;
+        let why = match () {
+            () if op.tries >= MOST => Retry::Exhausted,
+            () if !self.session.context.budget.take() => Retry::Budget,
+            () if op.replica.is_some() => Retry::Replica,
+            () if ended.sent => Retry::Read,
+            () => Retry::Unsent,
+        };
+        retries.inc(why);
+        !matches!(why, Retry::Exhausted | Retry::Budget)
+    }
+
+    fn is_over(&self) -> bool {
+        let core = self.session.core.borrow();
+        core.dead.is_some() || core.closing.is_some() || core.is_uploading(self.number)
+    }
+
+    /// Has the session send it again.
+    pub(super) fn ask_again(mut self, ended: &Ended<'_>) {
+        self.op.tries += 1;
+        if let (Some(number), Some(frame)) = (self.number, ended.frame) {
+            self.put_back(number, frame.into());
+        }
+    }
+
+    /// Has the session ask the master, because the replica will not say.
+    pub(super) fn ask_master(&mut self) {
+        let replica = self.op.replica.take();
+        if let (Some(number), Some(replica)) = (self.number, replica) {
+            self.session.context.shared.metrics.retries.inc(Retry::Replica);
+            let op = std::mem::replace(&mut self.op, Op::plain(0, Instant::ZERO));
+            // Its keys count as being fetched already.
+            self.session.put_back(number, op, replica.into_frame());
+        }
+    }
+
+    fn put_back(self, number: u64, frame: Box<[u8]>) {
+        let (session, mut op) = (self.session, self.op);
+        if op.replica.take().is_none() {
+            let causality = &mut session.core.borrow_mut().causality;
+            causality.answered(&op.keys, op.effect);
+            op.keys.as_slice().iter().for_each(|&key| causality.fetching(key));
+        }
+        session.put_back(number, op, frame);
+    }
+}
+
+impl Session {
+    fn put_back(&self, number: u64, op: Op, frame: Box<[u8]>) {
+        let mut core = self.core.borrow_mut();
+        core.home.answered(op.bytes, 0);
+        core.sent_home.push(Again {
+            number,
+            op,
+            frame,
+            after: Instant::ZERO,
+        });
+        drop(core);
+        self.wake();
+    }
+
+    /// Wakes the session at that time.
+    fn wake_at(self: &Rc<Self>, when: Instant) {
+        let session = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(when.since(time::now())).await;
+            if let Some(session) = session.upgrade() {
+                session.wake();
+            }
+        });
+    }
+}
+
+impl Turn<'_> {
+    /// Sends home what came to nothing elsewhere. It keeps its place among the replies.
+    pub(super) fn ask_again(&mut self) {
+        for mut again in std::mem::take(&mut self.core.sent_home) {
+            // What waits is not overtaken by what was lost behind it.
+            if again.after > self.now || !self.core.sent_home.is_empty() {
+                self.core.sent_home.push(again);
+                continue;
+            }
+            let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
+            let connection = self.context.pool.borrow_mut().shared(identity, db, version);
+            match connection {
+                Ok(connection) => {
+                    self.core.causality.all_fetched(&again.op.keys);
+                    self.before_sending(&mut again.op);
+                    self.resend(again.op, Some(again.number), &again.frame, &connection);
+                }
+                Err(loss) => self.wait_or_fail(again, &loss),
+            }
+        }
+    }
+
+    /// There is no connection now. What was lost before waits once more; a fetch has waited already.
+    fn wait_or_fail(&mut self, mut again: Again, loss: &Loss) {
+        let patient = again.op.tries > 0 && again.op.waits < MOST_WAITS;
+        if patient && !matches!(loss, Loss::Refused(_)) {
+            again.op.waits += 1;
+            // A server that is away is tried every 20 to 80 ms.
+            again.after = time::now().after(jittered_pause());
+            self.session.wake_at(again.after);
+            self.core.sent_home.push(again);
+            return;
+        }
+        let mut reply = Vec::new();
+        encode::error(&mut reply, loss_text(loss, false, again.op.writes).as_bytes());
+        self.core.causality.all_fetched(&again.op.keys);
+        self.core.pipeline.complete(again.number, &reply);
+        self.core.answer(again.op.command, Outcome::Error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_requests_and_ten_a_second_may_be_sent_again() {
+        let budget = Budget::default();
+        let spend = || (0..).take_while(|_| budget.take()).count();
+        assert_eq!(spend(), 100);
+        (0..10).for_each(|_| budget.tick());
+        assert_eq!(spend(), 9, "what is left over shrinks");
+        for _ in 0..1000 {
+            (0..1000).for_each(|_| budget.sent());
+            budget.tick();
+        }
+        let most = spend();
+        assert!((10_000..10_200).contains(&most), "{most}");
+    }
+}

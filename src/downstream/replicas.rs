@@ -1,0 +1,359 @@
+//! Reads that replicas answer: a worker's connections to them, and what such a read means to its session.
+//!
+//! Until a replica has answered, no command of the session on the same keys leaves (rule H): the replica may be slower
+//! than the master, and then a later write would be seen by an earlier read.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attribute::Source;
+use super::forward::{Forwarded, Op};
+use super::request::{Flow, Turn};
+use super::session::Core;
+use crate::coherence::Keys;
+use crate::command::{Command, Effect, flag};
+use crate::config::Address;
+use crate::metrics::{Label, RouteReason, RouteTo, WorkerRecorder};
+use crate::resp::{Request, Version};
+use crate::time::{self, Instant};
+use crate::topology::{Asked, Choice, Node, Objection, Route, Routing, Seen};
+use crate::upstream::{Connection, Gauges, Identity, Pool, PoolSettings};
+
+/// What is special about a read that a replica is asked.
+#[derive(Debug)]
+pub(super) struct AtReplica {
+    pub(super) choice: Choice,
+    /// The request, in case the replica cannot answer it.
+    frame: Box<[u8]>,
+}
+
+/// How often a session is sent to the master for what it has seen before it waits for a replica instead. Chosen, not measured.
+const OFTEN: u32 = 8;
+/// The most that grows to, while waiting is in vain.
+const SELDOM: u32 = 8192;
+/// How long it waits. A look at the nodes takes a few milliseconds.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How a session that reads without a pause comes from the master to a replica. Each of its reads shows it something newer than
+/// any replica is known to have; so once in a while a read waits until one is.
+#[derive(Debug)]
+pub(super) struct Moving {
+    /// Reads in a row that went to the master for what was seen.
+    refused: u32,
+    /// After so many it waits.
+    after: u32,
+    /// Until then it waits.
+    until: Option<Instant>,
+}
+
+impl Default for Moving {
+    fn default() -> Self {
+        Self {
+            refused: 0,
+            after: OFTEN,
+            until: None,
+        }
+    }
+}
+
+impl Moving {
+    /// Another read must go to the master for what was seen; whether it waits instead.
+    fn waits(&mut self, now: Instant) -> bool {
+        match self.until {
+            Some(until) if now < until => true,
+            Some(_) => {
+                (self.refused, self.until) = (0, None);
+                self.after = (self.after * 2).min(SELDOM);
+                false
+            }
+            None => {
+                self.refused += 1;
+                let waits = self.refused >= self.after;
+                self.until = waits.then(|| now.after(PATIENCE));
+                waits
+            }
+        }
+    }
+}
+
+impl AtReplica {
+    /// The request.
+    pub(super) fn into_frame(self) -> Box<[u8]> {
+        self.frame
+    }
+}
+
+/// One worker's connections to replicas.
+pub struct Replicas {
+    settings: PoolSettings,
+    gauges: Arc<Gauges>,
+    recorder: Arc<WorkerRecorder>,
+    pools: RefCell<HashMap<Address, Pool<Forwarded>>>,
+}
+
+impl Replicas {
+    /// No connections yet; they will be like those of `master`.
+    pub(super) fn new(master: &Pool<Forwarded>) -> Self {
+        let (settings, gauges, recorder) = master.parts();
+        Self {
+            settings,
+            gauges,
+            recorder,
+            pools: RefCell::default(),
+        }
+    }
+
+    /// The shared connection to a replica, which may not be up yet; `Err`: why there is none.
+    fn connection(
+        &self,
+        node: &Node,
+        identity: &Identity,
+        db: u32,
+        version: Version,
+    ) -> Result<Connection<Forwarded>, RouteReason> {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(node.address().clone()).or_insert_with(|| {
+            let address = Some(node.address().clone());
+            let settings = PoolSettings {
+                address,
+                ..self.settings.clone()
+            };
+            Pool::new(settings, Arc::clone(&self.gauges), Arc::clone(&self.recorder))
+        });
+        pool.shared(identity, db, version).map_err(|_| RouteReason::Away)
+    }
+
+    /// Tells waiters whose replies are late.
+    pub(super) fn check_late(&self, now: Instant) {
+        self.pools.borrow().values().for_each(|pool| pool.check_late(now));
+    }
+
+    /// Gives up connections to nodes that are no replicas any more or do not answer: what waits there is asked of the
+    /// master. Call it about ten times a second.
+    pub fn tidy(&self, routing: &Routing, now: Instant) {
+        let routes = routing.routes();
+        self.pools.borrow_mut().retain(|address, pool| {
+            pool.tidy(now);
+            let node = routes.replicas.iter().find(|node| node.address() == address);
+            let objection = node.map(|node| node.objection(routing.rules().max_lag, now));
+            match objection {
+                None => pool.leave("the node is no replica any more"),
+                Some(Some(Objection::Unreachable)) => pool.leave("the replica does not answer"),
+                Some(_) => {}
+            }
+            objection.is_some()
+        });
+    }
+
+    /// Closes every connection.
+    pub fn close(&self) {
+        self.pools.borrow_mut().values_mut().for_each(Pool::close);
+    }
+}
+
+impl Core {
+    /// A read of these keys was fetched of the master at `now`.
+    pub(super) fn fetched(&mut self, keys: &Keys, now: Instant) {
+        self.causality.all_fetched(keys);
+        self.saw_at_master(keys.as_slice(), now);
+    }
+
+    /// The session was told of these keys what the master said, or what memory did, at `now` or before.
+    pub(super) fn saw_at_master(&mut self, keys: &[u64], now: Instant) {
+        match &mut self.seen {
+            Some(seen) => keys.iter().for_each(|&key| seen.at_primary(key, now)),
+            None => self.has_seen = true,
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Sends a read that memory does not answer to the node that is to answer it.
+    pub(super) fn send_read(&mut self, op: Op, command: &Command, request: &Request<'_>) -> Flow {
+        if let Some(routing) = self.context.shared.routing.clone() {
+            let (to, why) = match self.route(&routing, command, request) {
+                Route::Primary(why) => (RouteTo::Primary, why),
+                Route::Nobody(why) => (RouteTo::Nobody, why),
+                Route::Replica(choice, why) => match self.connection_to(&choice, why) {
+                    Ok(connection) => {
+                        self.core.moving = Moving::default();
+                        self.count_route(RouteTo::Replica, why);
+                        self.send_to_replica(op, request, choice, &connection);
+                        return Flow::Next;
+                    }
+                    Err(why) => (RouteTo::Primary, why),
+                },
+            };
+            if matches!(why, RouteReason::Written | RouteReason::Seen) {
+                self.context.shared.hurry.wish();
+            }
+            if why == RouteReason::Seen && self.core.moving.waits(self.now) {
+                self.wake_when_caught_up(&routing);
+                return Flow::Hold;
+            }
+            self.count_route(to, why);
+            if to == RouteTo::Nobody {
+                self.refuse(op.command, nobody_answers(why));
+                return Flow::Next;
+            }
+        }
+        self.send_home(op, request.frame(), self.core.db, self.core.version);
+        Flow::Next
+    }
+
+    /// Wakes the session at the next news of a replica.
+    fn wake_when_caught_up(&self, routing: &Routing) {
+        let routes = routing.routes();
+        let known = || routes.replicas.iter().map(|node| node.caught_up()).max();
+        let (session, before, deadline) = (Rc::downgrade(self.session), known(), self.now.after(PATIENCE));
+        let routes = Arc::clone(&routes);
+        tokio::task::spawn_local(async move {
+            let known = || routes.replicas.iter().map(|node| node.caught_up()).max();
+            while known() == before && time::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if let Some(session) = session.upgrade() {
+                session.wake();
+            }
+        });
+    }
+
+    fn count_route(&self, to: RouteTo, why: RouteReason) {
+        self.context.shared.metrics.routed_reads.inc((to, why));
+    }
+
+    /// Where the request in hand goes, a read.
+    fn route(&mut self, routing: &Routing, command: &Command, request: &Request<'_>) -> Route {
+        // From here on everything the session sees is noted.
+        let before = if self.core.has_seen { self.now } else { Instant::ZERO };
+        let seen = self.core.seen.get_or_insert_with(|| Box::new(Seen::since(before)));
+        let mut first = None;
+        let told = command.for_each_key(request, |index| _ = first.get_or_insert(index));
+        let (Ok(()), Some(first)) = (told, first) else {
+            return Route::Primary(RouteReason::Setting);
+        };
+        if !command.flags.has(flag::READONLY) {
+            return Route::Primary(RouteReason::Setting);
+        }
+        let causality = &self.core.causality;
+        let asked = Asked {
+            key: request.arg(first),
+            hashes: &self.core.keys,
+            seen: Some(seen),
+            replicas: self.core.replicas,
+        };
+        let route = routing.route(&asked, self.now);
+        let free = self.core.keys.iter().all(|&key| causality.may_look(key).is_ok());
+        match route {
+            Route::Replica(..) if !free => Route::Primary(RouteReason::Pipelined),
+            route => route,
+        }
+    }
+
+    fn connection_to(&self, choice: &Choice, why: RouteReason) -> Result<Connection<Forwarded>, RouteReason> {
+        let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
+        let connection = self.context.replicas.connection(&choice.node, identity, db, version)?;
+        // A replica that was started again is another one: what is known of it was true of this connection only if it was
+        // asked after the connection was up, over one that it had answered before. Where it may lack anything, that does not
+        // matter.
+        match connection.up_since() {
+            _ if why == RouteReason::Degraded => Ok(connection),
+            Some(since) if since < choice.node.proved() => Ok(connection),
+            _ => Err(RouteReason::Warming),
+        }
+    }
+
+    fn send_to_replica(
+        &mut self,
+        mut op: Op,
+        request: &Request<'_>,
+        choice: Choice,
+        connection: &Connection<Forwarded>,
+    ) {
+        let frame = request.frame();
+        op.words = self.words.take();
+        let told = self.attribute.take().is_some();
+        op.attribute = told
+            .then(|| self.core.attribute(Source::Replica, &choice.node.address().to_string()))
+            .flatten();
+        op.bytes = frame.len();
+        op.keys
+            .as_slice()
+            .iter()
+            .for_each(|&key| self.core.causality.fetching(key));
+        op.replica = Some(Box::new(AtReplica {
+            choice,
+            frame: frame.into(),
+        }));
+        let era = self.context.pool.borrow().era();
+        self.core.home.sent(frame.len(), era);
+        let number = self.core.pipeline.pend(self.muted);
+        let started = op.started;
+        let limit = self.context.shared.settings.command_timeout;
+        let waiter = Forwarded::new(self.session, Some(number), op);
+        if let Err(lost) = connection.send(frame, waiter, limit, started) {
+            self.lost.push(lost);
+        }
+    }
+
+    /// Notes what memory said about the keys of the request in hand.
+    pub(super) fn saw_in_memory(&mut self) {
+        match &mut self.core.seen {
+            Some(seen) => self.core.keys.iter().for_each(|&key| seen.at_primary(key, self.now)),
+            None => self.core.has_seen = true,
+        }
+    }
+}
+
+fn nobody_answers(why: RouteReason) -> String {
+    format!(
+        "ERR nearhit: no replica can be read from now ({}) and routing.reads is \"replica\"; the command was not sent",
+        why.value()
+    )
+}
+
+impl Forwarded {
+    /// What the request has changed, and what its client is about to see of it, for the routing of later reads.
+    pub(super) fn note_effects(&self, now: Instant) {
+        let Some(routing) = &self.session.context.shared.routing else {
+            return;
+        };
+        let (op, keys) = (&self.op, self.op.keys.as_slice());
+        if op.writes || matches!(op.effect, Effect::Write | Effect::Unknown | Effect::Admin) {
+            routing.written().note(keys, now);
+        }
+        let mut core = self.session.core.borrow_mut();
+        let core = &mut *core;
+        let Some(seen) = &mut core.seen else {
+            core.has_seen |= op.effect != Effect::None;
+            return;
+        };
+        match (&op.replica, op.effect) {
+            (Some(replica), _) => {
+                let Choice { source, caught_up, .. } = replica.choice;
+                keys.iter()
+                    .for_each(|&key| seen.at_replica(key, source, caught_up, now));
+            }
+            (None, Effect::Unknown | Effect::Admin | Effect::KeylessRead) => seen.anything(now),
+            (None, _) => keys.iter().for_each(|&key| seen.at_primary(key, now)),
+        }
+    }
+
+    /// Whether the replica cannot answer, for reasons of its own.
+    pub(super) fn is_refused_by_replica(&self, frame: &[u8]) -> bool {
+        let Some(replica) = &self.op.replica else { return false };
+        let refused = frame.starts_with(b"-LOADING ") || frame.starts_with(b"-MASTERDOWN ");
+        if refused && self.may_go_home() {
+            replica.choice.node.object(Objection::Link);
+            return true;
+        }
+        false
+    }
+
+    fn may_go_home(&self) -> bool {
+        !self.late && !self.partly && self.number.is_some()
+    }
+}

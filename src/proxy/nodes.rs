@@ -1,0 +1,84 @@
+//! Following the nodes that discovery finds: who connects to the master goes where it is, and reads are routed to those
+//! that follow it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Address;
+use crate::discovery::{Discovery, Monitor};
+use crate::downstream::Shared;
+use crate::topology::Topology;
+use crate::upstream::{Handshake, Whereabouts};
+
+/// What is known of the nodes, and who is told.
+pub(super) struct Nodes {
+    /// Finds the nodes.
+    pub(super) discovery: Discovery,
+    /// What it has found.
+    pub(super) found: watch::Sender<Arc<Topology>>,
+    /// Where the master is, for all who connect to it.
+    pub(super) master: Whereabouts,
+    pub(super) tell_master: watch::Sender<Option<Address>>,
+    /// The zones of nodes that the configuration tells.
+    pub(super) zones: HashMap<String, String>,
+}
+
+impl Nodes {
+    /// Follows what is found for as long as the proxy runs.
+    pub(super) fn watch(self, shared: &Shared, handshake: Handshake, tasks: &mut JoinSet<()>) {
+        if let Some(routing) = &shared.routing {
+            let monitor = Monitor {
+                routing: Arc::clone(routing),
+                handshake,
+                zones: self.zones,
+                hurry: Arc::clone(&shared.hurry),
+            };
+            tasks.spawn(monitor.watch(self.found.subscribe()));
+        }
+        tasks.spawn(self.discovery.watch(self.found.clone()));
+        tasks.spawn(follow(self.found, self.tell_master));
+    }
+}
+
+/// Tells where the master is, whenever that changes.
+async fn follow(found: watch::Sender<Arc<Topology>>, tell: watch::Sender<Option<Address>>) {
+    let mut news = found.subscribe();
+    loop {
+        let primary = news.borrow_and_update().primary.clone();
+        tell.send_if_modified(|known| {
+            let differs = *known != primary;
+            if differs {
+                let place = primary.as_ref().map(ToString::to_string);
+                tracing::warn!(master = place, "the master is another node now");
+                known.clone_from(&primary);
+            }
+            differs
+        });
+        // It cannot fail: the sender is here.
+        if news.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Does `work` with the master for as long as that is where it is, and once more wherever it is then.
+pub(super) async fn at_master<F: Future<Output = ()>>(
+    master: Whereabouts,
+    handshake: Handshake,
+    work: impl Fn(Handshake) -> F,
+) {
+    loop {
+        let address = master.known().await;
+        let handshake = Handshake {
+            address: address.clone(),
+            ..handshake.clone()
+        };
+        tokio::select! {
+            () = work(handshake) => return,
+            () = master.left(&address) => {}
+        }
+    }
+}
