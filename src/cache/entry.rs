@@ -1,9 +1,11 @@
 //! One cached reply, in RESP3 as it was fetched, packed: there may be millions.
 //!
 //! ```text
-//! Entry, 64 bytes in its slot ── text: name, arguments behind the key and reply in one allocation
-//!                             └─ or, for a large reply or one that differs in RESP2, each in its own
+//! Slot ── Entry, one allocation: 54 bytes of its own ── text: name, arguments behind the key, reply
+//!                                                    └─ or apart: a long text, or a reply that differs in RESP2
 //! ```
+//! All of it lies side by side, so that a hit on an entry that is in no cache of the processor waits for memory once: what
+//! it is judged by, its name and its reply are on their way at the same time.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -53,16 +55,19 @@ pub struct EntryId<'a> {
 }
 
 /// One cached reply.
+///
+/// It is always made in a box. Its text has one of the lengths of which [`allocated`] wastes nothing.
 #[derive(Debug)]
-pub struct Entry {
-    text: Text,
-    /// The stamp's halves, which fit: see [`Entry::new`].
-    epoch: u32,
-    flush: u32,
+pub struct Entry<Text: ?Sized = [u8]> {
+    /// Its text is there instead.
+    apart: Option<Box<Apart>>,
     /// When its fetch was handed to the socket.
     pub fetched_at: Instant,
     /// Unique in the process: the same serial is the same entry.
     pub serial: u64,
+    /// The stamp's halves, which fit: see [`Entry::new`].
+    epoch: u32,
+    flush: u32,
     db: u32,
     /// Milliseconds after its fetch from which on it is not served.
     keep: u32,
@@ -70,22 +75,35 @@ pub struct Entry {
     pub(super) heat: Heat,
     origin: u16,
     command: u16,
-    /// Lengths within a [`Text::Together`].
-    name_len: u16,
-    rest_len: u16,
+    /// Lengths within the text.
+    name_len: u8,
+    rest_len: u8,
+    /// Bytes of the text behind the reply that are not used.
+    slack: u8,
     shape: Shape,
     /// The key did not exist.
     pub negative: bool,
     /// [`SERVED`] and [`HOT`]. Relaxed: being late or early by a hit does not matter.
     hit: AtomicU8,
+    /// Name, arguments and reply, one behind the other; not used when they are apart.
+    text: Text,
 }
 
-/// The bytes of an entry.
-#[derive(Debug)]
-enum Text {
-    /// Name, arguments and reply, one behind the other.
-    Together(Box<[u8]>),
-    Apart(Box<Apart>),
+const _: () = assert!(size_of::<Entry<[u8; FIRST]>>() == 56, "54 bytes and the text");
+
+/// The shortest text there is room for, and by how much more there is in the next.
+const FIRST: usize = 2;
+const STEP: usize = 16;
+
+/// Makes an entry of `$head` with room for `$len` bytes of text. The list is of all rooms there are, in steps: text that
+/// lies behind other fields needs a type for each of its lengths, as long as the compiler is to see that it is sound.
+macro_rules! with_room {
+    ($head:expr, $len:expr, $($step:literal)*) => {
+        match ($len + STEP - 1 - FIRST) / STEP {
+            $($step => Some($head.with_room::<{ FIRST + STEP * $step }>()),)*
+            _ => None,
+        }
+    };
 }
 
 #[derive(Debug)]
@@ -99,41 +117,94 @@ struct Apart {
     weight: u64,
 }
 
+impl Entry<[u8; 0]> {
+    /// The same with `text` behind it; `None` when it is too long.
+    fn with_text(mut self, text: [&[u8]; 3]) -> Option<Box<Entry>> {
+        let [name, rest, reply] = text;
+        self.name_len = u8::try_from(name.len()).ok()?;
+        self.rest_len = u8::try_from(rest.len()).ok()?;
+        let len = name.len() + rest.len() + reply.len();
+        let mut entry = with_room!(self, len,
+             0  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+            33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
+        )?;
+        entry.slack = u8::try_from(entry.text.len().checked_sub(len)?).ok()?;
+        let mut left = &mut entry.text;
+        for part in text {
+            let (here, behind) = left.split_at_mut_checked(part.len())?;
+            here.copy_from_slice(part);
+            left = behind;
+        }
+        Some(entry)
+    }
+
+    fn with_room<const LEN: usize>(self) -> Box<Entry> {
+        Box::new(Entry {
+            apart: self.apart,
+            fetched_at: self.fetched_at,
+            serial: self.serial,
+            epoch: self.epoch,
+            flush: self.flush,
+            db: self.db,
+            keep: self.keep,
+            heat: self.heat,
+            origin: self.origin,
+            command: self.command,
+            name_len: self.name_len,
+            rest_len: self.rest_len,
+            slack: self.slack,
+            shape: self.shape,
+            negative: self.negative,
+            hit: self.hit,
+            text: [0; LEN],
+        })
+    }
+}
+
 impl Entry {
     /// An entry of `reply` (RESP3 bytes) about the key `name`, to be told apart by `id`, that is served for ever.
     ///
     /// `None`: the stamp does not fit into 2 × 32 bits, after four thousand million lost connections or flushes.
-    pub fn new(name: &[u8], id: &EntryId<'_>, reply: Bytes, shape: Shape, stamp: Stamp, serial: u64) -> Option<Self> {
-        let lens = (u16::try_from(name.len()), u16::try_from(id.rest.len()));
-        let (text, (name_len, rest_len)) = match lens {
-            (Ok(name_len), Ok(rest_len)) if reply.len() <= COPY_LIMIT && same_in_both(shape, &reply) => {
-                let together = [name, id.rest, &reply].concat();
-                (Text::Together(together.into_boxed_slice()), (name_len, rest_len))
-            }
-            _ => (Text::Apart(Box::new(Apart::new(name, id.rest, reply, shape))), (0, 0)),
+    pub fn new(
+        name: &[u8],
+        id: &EntryId<'_>,
+        reply: Bytes,
+        shape: Shape,
+        stamp: Stamp,
+        serial: u64,
+    ) -> Option<Box<Self>> {
+        let head = |apart| {
+            Some(Entry {
+                apart,
+                fetched_at: Instant::ZERO,
+                serial,
+                epoch: u32::try_from(stamp.epoch).ok()?,
+                flush: u32::try_from(stamp.flush).ok()?,
+                db: id.db,
+                keep: FOR_EVER,
+                heat: Heat::default(),
+                origin: id.origin,
+                command: id.command,
+                name_len: 0,
+                rest_len: 0,
+                slack: 0,
+                shape,
+                negative: false,
+                hit: AtomicU8::new(0),
+                text: [],
+            })
         };
-        Some(Self {
-            text,
-            epoch: u32::try_from(stamp.epoch).ok()?,
-            flush: u32::try_from(stamp.flush).ok()?,
-            fetched_at: Instant::ZERO,
-            serial,
-            db: id.db,
-            keep: FOR_EVER,
-            heat: Heat::default(),
-            origin: id.origin,
-            command: id.command,
-            name_len,
-            rest_len,
-            shape,
-            negative: false,
-            hit: AtomicU8::new(0),
-        })
+        if same_in_both(shape, &reply)
+            && let Some(entry) = head(None)?.with_text([name, id.rest, &reply])
+        {
+            return Some(entry);
+        }
+        head(Some(Box::new(Apart::new(name, id.rest, reply, shape))))?.with_text([&[]; 3])
     }
 
     /// It was fetched at `fetched_at`, and is served for `keep` from then on: whole milliseconds of it, and for 49 days
     /// unless it is for ever.
-    pub fn served_for(mut self, fetched_at: Instant, keep: Duration) -> Self {
+    pub fn served_for(mut self: Box<Self>, fetched_at: Instant, keep: Duration) -> Box<Self> {
         self.fetched_at = fetched_at;
         self.keep = if keep == Duration::MAX {
             FOR_EVER
@@ -159,25 +230,31 @@ impl Entry {
         }
     }
 
+    /// Has the end of its text brought while the name is compared: it is what a hit needs next.
+    pub(super) fn call(&self) {
+        // Read, and not used: the processor goes on without waiting for it.
+        std::hint::black_box(self.text.last());
+    }
+
     /// The key's name.
     pub fn name(&self) -> &[u8] {
-        match &self.text {
-            Text::Together(text) => text.get(..self.name_len.into()).unwrap_or_default(),
-            Text::Apart(apart) => &apart.name,
+        match &self.apart {
+            None => self.text.get(..self.name_len.into()).unwrap_or_default(),
+            Some(apart) => &apart.name,
         }
     }
 
     fn rest(&self) -> &[u8] {
-        match &self.text {
-            Text::Together(text) => text.get(self.name_len.into()..self.head_len()).unwrap_or_default(),
-            Text::Apart(apart) => &apart.rest,
+        match &self.apart {
+            None => self.text.get(self.name_len.into()..self.head_len()).unwrap_or_default(),
+            Some(apart) => &apart.rest,
         }
     }
 
     fn resp3(&self) -> &[u8] {
-        match &self.text {
-            Text::Together(text) => text.get(self.head_len()..).unwrap_or_default(),
-            Text::Apart(apart) => &apart.resp3,
+        match &self.apart {
+            None => self.text.get(self.head_len()..self.text_len()).unwrap_or_default(),
+            Some(apart) => &apart.resp3,
         }
     }
 
@@ -185,22 +262,22 @@ impl Entry {
         usize::from(self.name_len) + usize::from(self.rest_len)
     }
 
+    fn text_len(&self) -> usize {
+        self.text.len() - usize::from(self.slack)
+    }
+
     /// The reply's bytes for a client that speaks `version`.
     pub fn reply(&self, version: Version) -> &[u8] {
-        match &self.text {
-            Text::Together(_) => self.resp3(),
-            Text::Apart(apart) => apart.reply(self.shape, version),
+        match &self.apart {
+            None => self.resp3(),
+            Some(apart) => apart.reply(self.shape, version),
         }
     }
 
     /// The same to share, if it is more than [`COPY_LIMIT`].
     pub fn shared(&self, version: Version) -> Option<Bytes> {
-        match &self.text {
-            Text::Together(_) => None,
-            Text::Apart(apart) => Some(apart.reply(self.shape, version))
-                .filter(|reply| reply.len() > COPY_LIMIT)
-                .cloned(),
-        }
+        let reply = self.apart.as_ref()?.reply(self.shape, version);
+        (reply.len() > COPY_LIMIT).then(|| reply.clone())
     }
 
     /// Notes that it was served. It is written for the first of many hits only, so that a hot entry is shared without
@@ -226,15 +303,31 @@ impl Entry {
         self.hit.fetch_and(!HOT, Ordering::Relaxed);
     }
 
-    /// The same entry once more, if its name, arguments and reply are one text of at most `longest` bytes.
-    pub fn duplicate(&self, longest: usize) -> Option<Self> {
-        let Text::Together(text) = &self.text else { return None };
-        (text.len() <= longest).then(|| Self {
-            text: Text::Together(text.clone()),
+    /// The same entry once more, if its name, arguments and reply are not apart.
+    pub fn duplicate(&self) -> Option<Box<Self>> {
+        if self.apart.is_some() {
+            return None;
+        }
+        let head = Entry {
+            apart: None,
             heat: self.heat.copied(),
             hit: AtomicU8::new(self.hit.load(Ordering::Relaxed)),
-            ..*self
-        })
+            text: [],
+            fetched_at: self.fetched_at,
+            serial: self.serial,
+            epoch: self.epoch,
+            flush: self.flush,
+            db: self.db,
+            keep: self.keep,
+            origin: self.origin,
+            command: self.command,
+            name_len: 0,
+            rest_len: 0,
+            slack: 0,
+            shape: self.shape,
+            negative: self.negative,
+        };
+        head.with_text([self.name(), self.rest(), self.resp3()])
     }
 
     /// Whether this is the entry of `id`.
@@ -268,15 +361,7 @@ impl Entry {
     /// Bytes of memory it is accounted for. Both forms of the reply count from the start, so that a RESP2 reader never
     /// grows the cache.
     pub fn weight(&self) -> u64 {
-        size_of::<Self>() as u64 + self.text_weight()
-    }
-
-    /// The same without the struct itself.
-    pub(super) fn text_weight(&self) -> u64 {
-        match &self.text {
-            Text::Together(text) => allocated(text.len()),
-            Text::Apart(apart) => apart.weight,
-        }
+        allocated(size_of_val(self)) + self.apart.as_ref().map_or(0, |apart| apart.weight)
     }
 }
 
@@ -320,4 +405,56 @@ impl Apart {
 fn same_in_both(shape: Shape, reply: &[u8]) -> bool {
     // A bulk string, an integer or a simple string reads the same in both protocols whatever the command.
     shape == Shape::Same || matches!(reply.first(), Some(b'$' | b':' | b'+'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: EntryId<'_> = EntryId {
+        origin: 1,
+        db: 2,
+        command: 3,
+        rest: b"0 -1",
+    };
+
+    fn entry(name: &[u8], reply: &str) -> Box<Entry> {
+        let stamp = Stamp { epoch: 4, flush: 5 };
+        Entry::new(name, &ID, Bytes::from(reply.to_owned()), Shape::Generic, stamp, 6).unwrap()
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_kept_whole() {
+        for (name, len) in (0..1100)
+            .map(|len| (10, len))
+            .chain([(255, 9), (256, 9), (1, COPY_LIMIT)])
+        {
+            let (name, reply) = ("n".repeat(name), format!("+{}\r\n", "x".repeat(len)));
+            let entry = entry(name.as_bytes(), &reply);
+            for held in [Some(&entry), entry.duplicate().as_ref()].into_iter().flatten() {
+                assert_eq!((held.name(), held.reply_len()), (name.as_bytes(), reply.len()), "{len}");
+                assert!(held.is(&ID) && held.reply(Version::V2) == reply.as_bytes(), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_entry_is_one_allocation_that_wastes_nothing() {
+        // 54 bytes, 9 of name and arguments, 3 around the reply, and the allocator's own 8.
+        for (len, weight) in [(0, 80), (6, 80), (7, 96), (1014, 1088)] {
+            let entry = entry(b"key:0", &format!("+{}\r\n", "x".repeat(len)));
+            assert!(entry.apart.is_none());
+            assert_eq!(entry.weight(), weight, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_reply_that_differs_in_resp2_is_apart_and_is_not_copied() {
+        let entry = entry(b"k", "_\r\n");
+        assert_eq!(
+            (entry.reply(Version::V3), entry.reply(Version::V2)),
+            (&b"_\r\n"[..], &b"$-1\r\n"[..])
+        );
+        assert!(entry.duplicate().is_none() && entry.shared(Version::V2).is_none());
+    }
 }

@@ -40,7 +40,7 @@ pub type HashName = Arc<dyn Fn(&[u8]) -> u64 + Send + Sync>;
 pub struct Shard<S> {
     hash: HashName,
     table: HashTable<u32>,
-    slots: Pages<Option<Slot<S>>>,
+    slots: Pages<Slot<S>>,
     free: Vec<u32>,
     order: Box<dyn Eviction>,
     pulse: Arc<Pulse>,
@@ -101,7 +101,7 @@ impl<S: SlotState> Shard<S> {
     pub fn find(&self, hash: u64, name: &[u8]) -> Option<SlotId> {
         let slots = &self.slots;
         self.table
-            .find(hash, |&at| slot_at(slots, at).is_some_and(|slot| slot.name() == name))
+            .find(hash, |&at| slot_at(slots, at).is_some_and(|slot| slot.is_named(name)))
             .map(|&at| SlotId(at))
     }
 
@@ -115,7 +115,7 @@ impl<S: SlotState> Shard<S> {
         let slot = Slot::new(name);
         self.bytes += slot.weight();
         if let Some(place) = self.slots.get_mut(at as usize) {
-            *place = Some(slot);
+            *place = slot;
         }
         let (slots, hash_of) = (&self.slots, &self.hash);
         self.table.insert_unique(hash, at, |&at| {
@@ -129,7 +129,7 @@ impl<S: SlotState> Shard<S> {
             return Some(at);
         }
         let at = u32::try_from(self.slots.len()).ok().filter(|&at| at != u32::MAX)?;
-        self.slots.push(None);
+        self.slots.push(Slot::free);
         Some(at)
     }
 
@@ -145,12 +145,12 @@ impl<S: SlotState> Shard<S> {
 
     /// Changes the state of the slot at `id`.
     pub fn with_state<R>(&mut self, id: SlotId, change: impl FnOnce(&mut S) -> R) -> Option<R> {
-        self.change(id, |slot| change(&mut slot.state))
+        self.change(id, |slot| slot.with_state(change))
     }
 
     /// Changes a slot, and what it weighs.
     fn change<R>(&mut self, id: SlotId, change: impl FnOnce(&mut Slot<S>) -> R) -> Option<R> {
-        let slot = self.slots.get_mut(id.index())?.as_mut()?;
+        let slot = self.slots.get_mut(id.index()).filter(|slot| !slot.is_free())?;
         let before = slot.weight();
         let result = change(slot);
         self.bytes = self.bytes - before + slot.weight();
@@ -183,7 +183,7 @@ impl<S: SlotState> Shard<S> {
     }
 
     /// Stores `entry`, which has the slot's name, in the slot, and gives back the entry it replaces.
-    pub fn insert(&mut self, id: SlotId, entry: Entry, is: &EntryId<'_>) -> Option<Entry> {
+    pub fn insert(&mut self, id: SlotId, entry: Box<Entry>, is: &EntryId<'_>) -> Option<Box<Entry>> {
         let (first, replaced) = self.change(id, |slot| {
             debug_assert_eq!(slot.name(), entry.name());
             (slot.entries().is_empty(), slot.insert(entry, is))
@@ -204,16 +204,16 @@ impl<S: SlotState> Shard<S> {
     }
 
     /// Takes all entries out of the slot. The slot itself stays until [`Shard::release`].
-    pub fn clear(&mut self, id: SlotId) -> Vec<Entry> {
+    pub fn clear(&mut self, id: SlotId) -> Vec<Box<Entry>> {
         self.take(id, Slot::clear)
     }
 
     /// Takes the entries out of the slot for which `dead` holds.
-    pub fn clear_if(&mut self, id: SlotId, dead: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
+    pub fn clear_if(&mut self, id: SlotId, dead: impl FnMut(&Entry) -> bool) -> Vec<Box<Entry>> {
         self.take(id, |slot| slot.clear_if(dead))
     }
 
-    fn take(&mut self, id: SlotId, take: impl FnOnce(&mut Slot<S>) -> Vec<Entry>) -> Vec<Entry> {
+    fn take(&mut self, id: SlotId, take: impl FnOnce(&mut Slot<S>) -> Vec<Box<Entry>>) -> Vec<Box<Entry>> {
         let Some(heat) = self.slot(id).and_then(Slot::heat).map(eviction::Heat::copied) else {
             return Vec::new();
         };
@@ -242,13 +242,13 @@ impl<S: SlotState> Shard<S> {
         }
         self.bytes -= weight;
         if let Some(place) = self.slots.get_mut(id.index()) {
-            *place = None;
+            *place = Slot::free();
         }
         self.free.push(id.0);
     }
 
     /// Evicts one slot's entries; `None` when there is nothing to evict.
-    pub fn evict(&mut self) -> Option<Vec<Entry>> {
+    pub fn evict(&mut self) -> Option<Vec<Box<Entry>>> {
         let victim = self.order.victim(&Places(&self.slots))?;
         let entries = self.clear(victim);
         self.release(victim);
@@ -259,7 +259,7 @@ impl<S: SlotState> Shard<S> {
     pub fn slice(&self, from: usize, count: usize) -> (Vec<SlotId>, bool) {
         let end = from.saturating_add(count).min(self.slots.len());
         let ids = (from..end)
-            .filter(|&at| matches!(self.slots.get(at), Some(Some(_))))
+            .filter(|&at| self.slots.get(at).is_some_and(|slot| !slot.is_free()))
             .filter_map(|at| u32::try_from(at).ok())
             .map(SlotId);
         (ids.collect(), end < self.slots.len())
@@ -271,10 +271,10 @@ impl<S: SlotState> Shard<S> {
     /// When one of them does not hold.
     #[cfg(test)]
     pub fn validate(&self) {
-        let slots = || self.slots.iter().flatten();
+        let slots = || self.slots.iter().filter(|slot| !slot.is_free());
         assert_eq!(slots().count(), self.table.len());
         assert_eq!(slots().map(|slot| slot.entries().len()).sum::<usize>(), self.entries);
-        assert_eq!(slots().map(Slot::weight).sum::<u64>(), self.bytes);
+        assert_eq!(slots().map(|slot| slot.weight()).sum::<u64>(), self.bytes);
         assert!(slots().all(|slot| !slot.is_spent()), "an idle slot was kept");
         let named = |slot: &Slot<S>| slot.entries().iter().all(|entry| entry.name() == slot.name());
         assert!(slots().all(named), "an entry under another name");
@@ -284,7 +284,7 @@ impl<S: SlotState> Shard<S> {
 }
 
 /// The slots as a policy sees them.
-struct Places<'a, S>(&'a Pages<Option<Slot<S>>>);
+struct Places<'a, S>(&'a Pages<Slot<S>>);
 
 impl<S: SlotState> Slots for Places<'_, S> {
     fn places(&self) -> usize {
@@ -297,8 +297,8 @@ impl<S: SlotState> Slots for Places<'_, S> {
     }
 }
 
-fn slot_at<S>(slots: &Pages<Option<Slot<S>>>, at: u32) -> Option<&Slot<S>> {
-    slots.get(at as usize).and_then(Option::as_ref)
+fn slot_at<S>(slots: &Pages<Slot<S>>, at: u32) -> Option<&Slot<S>> {
+    slots.get(at as usize).filter(|slot| !slot.is_free())
 }
 
 #[cfg(test)]

@@ -13,11 +13,10 @@ use crate::cache::Entry;
 use crate::cache::eviction::Mark;
 use crate::time::Instant;
 
-/// Sets of two: 2048 copies a worker, about 200 KiB and their texts. In requests by Zipf's law (0.99) of a million keys
-/// they are asked for every second time; more would not fit into a core's own cache. Chosen, not measured.
+/// Sets of two: 2048 copies a worker, about 100 KiB and their entries, of which none is much longer than 1 KiB. In requests
+/// by Zipf's law (0.99) of a million keys they are asked for every second time. Four times as many answered no more of
+/// `make bench-cache` a second: they do not fit into a core's own cache.
 const SETS: usize = 1024;
-/// Bytes of name, arguments and reply of a copy at most. Beyond that the lock is a small part of what a hit costs.
-const LONGEST: usize = 1024;
 
 /// One worker's copies.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ pub(super) struct Copy {
     pub(super) mark: Mark,
     /// Served since another name wanted its place.
     used: bool,
-    entry: Option<Entry>,
+    entry: Option<Box<Entry>>,
 }
 
 impl Default for Copies {
@@ -79,8 +78,16 @@ impl Copies {
     }
 
     /// The entry of `query` was just served under its shard's lock, and eviction knows: copies it, if it wants that for
-    /// the second time. Of two others in its place one that was not served lately makes room.
-    pub(super) fn keep(&mut self, query: &Query<'_>, entry: &Entry, version: u64, seen_at: Instant, mark: Mark) {
+    /// the second time. Of two others in its place one that was not served lately makes room. `version` reads the number of
+    /// its name, under that lock still.
+    pub(super) fn keep(
+        &mut self,
+        query: &Query<'_>,
+        entry: &Entry,
+        version: impl FnOnce() -> u64,
+        seen_at: Instant,
+        mark: Mark,
+    ) {
         let (set, tag) = (place(query.hash), tag(query.hash));
         let (Some(tags), Some(copies)) = (self.tags.get_mut(set), self.sets.get_mut(set)) else {
             return;
@@ -98,11 +105,11 @@ impl Copies {
         let Some((held, copy)) = way.and_then(|way| Some((tags.get_mut(way)?, copies.get_mut(way)?))) else {
             return;
         };
-        if let Some(entry) = entry.duplicate(LONGEST) {
+        if let Some(entry) = entry.duplicate() {
             *held = tag;
             *copy = Copy {
                 hash: query.hash,
-                version,
+                version: version(),
                 seen_at,
                 mark,
                 used: true,
@@ -125,11 +132,11 @@ fn tag(hash: u64) -> u32 {
 impl Copy {
     /// The copied entry.
     pub(super) fn entry(&self) -> Option<&Entry> {
-        self.entry.as_ref()
+        self.entry.as_deref()
     }
 
     fn is_of(&self, query: &Query<'_>) -> bool {
         let is_of = |entry: &Entry| entry.is(&query.id) && entry.name() == query.key;
-        self.hash == query.hash && self.entry.as_ref().is_some_and(is_of)
+        self.hash == query.hash && self.entry().is_some_and(is_of)
     }
 }

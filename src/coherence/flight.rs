@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::stream::Stream;
-use crate::cache::{EntryId, SlotState, Stamp};
+use crate::cache::{EntryId, Slot, SlotState, Stamp};
 use crate::resp::Shape;
 use crate::time::Instant;
 
@@ -63,11 +63,6 @@ impl<W> State<W> {
         })
     }
 
-    /// See [`Record::seen_at`].
-    pub(super) fn seen_at(&self) -> Instant {
-        self.record().map_or(Instant::ZERO, |record| record.seen_at)
-    }
-
     pub(super) fn flights(&self) -> &[Flight<W>] {
         self.record()
             .map(|record| record.flights.as_slice())
@@ -112,6 +107,22 @@ impl<W> SlotState for State<W> {
 
     fn owned(&self) -> usize {
         self.record().map_or(0, size_of_val)
+    }
+}
+
+/// What a slot's state says; nothing where there is none.
+impl<W> Slot<State<W>> {
+    pub(super) fn record(&self) -> Option<&Record<W>> {
+        self.state()?.record()
+    }
+
+    /// See [`Record::seen_at`].
+    pub(super) fn seen_at(&self) -> Instant {
+        self.record().map_or(Instant::ZERO, |record| record.seen_at)
+    }
+
+    pub(super) fn flights(&self) -> &[Flight<W>] {
+        self.state().map(State::flights).unwrap_or_default()
     }
 }
 

@@ -227,10 +227,10 @@ impl<W> NearCache<W> {
         let entries = slot
             .entries()
             .iter()
-            .map(|entry| self.describe(entry, slot.state.seen_at(), sights.of(entry.origin()), must_see, now));
+            .map(|entry| self.describe(entry, slot.seen_at(), sights.of(entry.origin()), must_see, now));
         Some(KeyReport {
             entries: entries.collect(),
-            flights: slot.state.flights().len(),
+            flights: slot.flights().len(),
         })
     }
 
@@ -240,7 +240,7 @@ impl<W> NearCache<W> {
         let shard = self.lock(query.hash);
         let slot = shard.slot(shard.find(query.hash, query.key)?)?;
         let entry = slot.entry(&query.id)?;
-        Some(self.describe(entry, slot.state.seen_at(), sights.of(entry.origin()), must_see, now))
+        Some(self.describe(entry, slot.seen_at(), sights.of(entry.origin()), must_see, now))
     }
 
     /// What the policies say about `key`.

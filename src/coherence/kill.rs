@@ -138,12 +138,18 @@ impl<W> NearCache<W> {
         entries.len()
     }
 
-    /// Gives back the memory of entries that can never be served again. Call it about once a second.
+    /// Gives back the memory of entries that can never be served again.
     pub fn sweep(&self, now: Instant) {
+        self.sweep_part(0, 1, now);
+    }
+
+    /// The same for one of so many parts of the near-cache, in turn, about once a second: looking at an entry takes a wait for memory, and there may be
+    /// millions.
+    pub fn sweep_part(&self, part: usize, parts: usize, now: Instant) {
         self.note_time(now);
         let sights = self.sights(now);
         let mut counts = [0_usize; 3];
-        self.for_each_slot(|shard, id| {
+        let mut bury = |shard: &mut Shard<State<W>>, id| {
             let dead = shard.clear_if(id, |entry| {
                 let verdict = match sights.of(entry.origin()) {
                     Some(sight) => self.judge(entry, Instant::ZERO, sight, Instant::ZERO),
@@ -164,7 +170,10 @@ impl<W> NearCache<W> {
             if !dead.is_empty() {
                 shard.release(id);
             }
-        });
+        };
+        for index in (part..self.shard_count()).step_by(parts.max(1)) {
+            self.for_each_slot_in(index, 0..usize::MAX, &mut bury);
+        }
         let [expired, flushed, lost] = counts;
         self.count_death(Death::Expired, expired);
         self.count_death(Death::Flushed, flushed);
@@ -246,16 +255,16 @@ fn slots_of<W>(shard: &Shard<State<W>>, hash: u64) -> impl Iterator<Item = SlotI
 
 /// Whether what was fetched for a name served anybody who did not begin the fetch; `None`: nothing was.
 fn has_earned<W>(slot: &Slot<State<W>>) -> Option<bool> {
-    let alive = slot.state.record().map(|record| {
+    let alive = slot.record().map(|record| {
         let flights = record.flights.iter();
         flights.filter(|flight| flight.generation == record.generation)
     });
     let joined = alive.into_iter().flatten().map(|flight| !flight.joiners.is_empty());
-    let hit = slot.entries().iter().map(Entry::was_served);
+    let hit = slot.entries().iter().map(|entry| entry.was_served());
     hit.chain(joined).max()
 }
 
-fn kill_slot<W>(shard: &mut Shard<State<W>>, id: SlotId) -> Vec<Entry> {
+fn kill_slot<W>(shard: &mut Shard<State<W>>, id: SlotId) -> Vec<Box<Entry>> {
     shard.with_state(id, State::kill);
     if mutated(Mutant::DbOnlyInval) {
         return shard.clear_if(id, |entry| entry.db() == 0);

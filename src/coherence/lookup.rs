@@ -180,9 +180,9 @@ impl<W> NearCache<W> {
     ) {
         entry.note_hit();
         if let Some(mark) = shard.touch(id) {
-            // Under the lock: nothing that raises the number can come between.
-            let number = self.versions.of(query.hash);
-            copies.keep(query, entry, number, slot.state.seen_at(), mark);
+            // Under the lock: nothing that raises the number can come between. Most do not get a copy, and it is not read.
+            let number = || self.versions.of(query.hash);
+            copies.keep(query, entry, number, slot.seen_at(), mark);
         }
     }
 
@@ -222,7 +222,7 @@ impl<W> NearCache<W> {
                 None => {}
             }
         }
-        let record = found.and_then(|id| shard.slot(id)?.state.record());
+        let record = found.and_then(|id| shard.slot(id)?.record());
         if let Some(id) = found
             && let Some(joined) = record.and_then(|record| self.join(record, query, sight, must_see))
         {
@@ -313,7 +313,7 @@ impl<W> NearCache<W> {
                 self.judge_slot(slot, query, sight, must_see),
                 Some((Verdict::Serve | Verdict::Unproved, _))
             );
-            let fetching = slot.state.record().is_some_and(|record| {
+            let fetching = slot.record().is_some_and(|record| {
                 let alive = |flight: &Flight<W>| flight.is(&query.id) && flight.generation == record.generation;
                 record.flights.iter().any(alive)
             });
@@ -385,7 +385,7 @@ impl<W> NearCache<W> {
         must_see: Instant,
     ) -> Option<(Verdict, &'s Entry)> {
         let entry = slot.entry(&query.id)?;
-        Some((self.judge(entry, slot.state.seen_at(), sight, must_see), entry))
+        Some((self.judge(entry, slot.seen_at(), sight, must_see), entry))
     }
 
     /// Looks for a fetch of the same read that is alive. An old one could miss a foreign write older than the bound.

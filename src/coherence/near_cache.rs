@@ -364,7 +364,7 @@ impl<W> NearCache<W> {
         while self.bytes.load(Ordering::Relaxed) + extra > most {
             let at = usize::try_from(self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len() as u64)
                 .unwrap_or_default();
-            let evicted: Option<Vec<Entry>> = self.lock_at(at).evict();
+            let evicted: Option<Vec<Box<Entry>>> = self.lock_at(at).evict();
             match evicted {
                 Some(entries) => {
                     empty = 0;

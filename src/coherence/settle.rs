@@ -140,7 +140,7 @@ impl<W> NearCache<W> {
         let Some((id, flight)) = taken else {
             return Settled::nobody(Err(Rejected::Race));
         };
-        let record = shard.slot(id).and_then(|slot| slot.state.record());
+        let record = shard.slot(id).and_then(|slot| slot.record());
         let alive = record.is_some_and(|record| holds(record, &flight))
             && lease.stream.is_live()
             && (flight.stamp == lease.stream.stamp() || mutated(Mutant::StampCurrent))
@@ -174,7 +174,7 @@ impl<W> NearCache<W> {
         settled
     }
 
-    fn entry_for(&self, lease: &Lease, reply: Bytes, ttls: Ttls, sent_at: Instant) -> Result<Entry, Rejected> {
+    fn entry_for(&self, lease: &Lease, reply: Bytes, ttls: Ttls, sent_at: Instant) -> Result<Box<Entry>, Rejected> {
         let ttls = if mutated(Mutant::NoPttl) {
             Ttls {
                 key: -1,
