@@ -99,6 +99,11 @@ pub fn fail_over(name: &str, url: &str, place: &Place, fault: impl FnOnce(&Run<'
             &["--cache.mode", "off", "--routing.reads", "prefer-replica"],
         ),
     ];
+    for side in &sides {
+        wait_for("the master to be found", SOON, || {
+            side.proxy.connect().line("PING") == "PONG"
+        });
+    }
     wait_for_replicas(&sides[1].proxy, 2);
     let run = Run {
         sides: &sides,
