@@ -38,12 +38,18 @@ pub(super) async fn watch(discovery: Arc<Discovery>, sentinels: Vec<Address>, gr
     for sentinel in sentinels {
         watcher.sit(sentinel, true, None);
     }
+    let doubt = Arc::clone(&watcher.discovery.doubt);
+    let mut doubted = std::pin::pin!(doubt.due());
     loop {
         // Biased: what sentinels announce takes a node out, and must not wait behind what that node says itself.
         tokio::select! {
             biased;
             Some((sentinel, said)) = said.recv() => watcher.take(&sentinel, said),
             Some(report) = reports.recv() => watcher.node_says(&report),
+            () = &mut doubted => {
+                doubted.set(doubt.due());
+                watcher.named.iter().for_each(|named| named.watched.nudge());
+            }
             // Not reached: the watcher holds a sender of both.
             else => return,
         }

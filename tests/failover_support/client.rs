@@ -47,7 +47,7 @@ pub struct Tally {
     pub uncertain: u64,
     pub refused: u64,
     pub closed: u64,
-    pub slowest: Duration,
+    pub slowest: (Duration, String),
     /// A server was asked so long after another one had answered as the master.
     pub late: Duration,
 }
@@ -67,7 +67,7 @@ impl Tally {
         self.uncertain += other.uncertain;
         self.refused += other.refused;
         self.closed += other.closed;
-        self.slowest = self.slowest.max(other.slowest);
+        self.slowest = std::mem::take(&mut self.slowest).max(other.slowest);
         self.late = self.late.max(other.late);
     }
 }
@@ -235,7 +235,10 @@ impl<'a> Client<'a> {
         let connection = self.connection.get_or_insert_with(|| Resp::connect(proxy));
         let sent = connection.try_send_raw(encode(args));
         let reply = sent.ok().and_then(|()| connection.try_reply());
-        self.tally.slowest = self.tally.slowest.max(time::now().since(asked));
+        let took = time::now().since(asked);
+        if took > self.tally.slowest.0 {
+            self.tally.slowest = (took, format!("{}: {reply:?}", args[0]));
+        }
         match reply {
             None => {
                 self.connection = None;

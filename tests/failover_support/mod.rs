@@ -8,12 +8,11 @@
 //! ```
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of it")]
 
-mod book;
+pub mod book;
 mod client;
 mod observer;
 mod stop;
 
-pub use book::{Appended, Counter, Register, Told, Verdict};
 pub use observer::Place;
 
 use super::replica_support::wait_for_replicas;
@@ -166,7 +165,7 @@ impl Direct {
     }
 
     fn line(&self) -> String {
-        format!("direct: outage {:.0?}, lost {}", self.outage, self.lost)
+        format!("direct: outage {:.3?}, lost {}", self.outage, self.lost)
     }
 }
 
@@ -224,10 +223,10 @@ impl Sum {
 
     fn line(&self) -> String {
         let tally = &self.tally;
-        let recovery = self.recovery.map_or("none".to_owned(), |took| format!("{took:.0?}"));
+        let recovery = self.recovery.map_or("none".to_owned(), |took| format!("{took:.3?}"));
         format!(
-            "{} appends, wrong {}, doubled {}, lost by Redis {}, uncertain {}, refused {}, closed {}, outage {:.0?}, \
-             recovery {recovery}, slowest {:.0?}, late {:.1?}",
+            "{} appends, wrong {}, doubled {}, lost by Redis {}, uncertain {}, refused {}, closed {}, outage {:.3?}, \
+             recovery {recovery}, slowest {:.3?}, late {:.0?}",
             self.appends,
             tally.wrong.len(),
             tally.doubled.len(),
@@ -236,7 +235,7 @@ impl Sum {
             tally.refused,
             tally.closed,
             self.outage,
-            tally.slowest,
+            tally.slowest.0,
             tally.late,
         )
     }
@@ -262,7 +261,7 @@ impl Sum {
             "{name}: {:?}",
             self.recovery
         );
-        assert!(tally.slowest <= SLOWEST, "{name}: a request took {:?}", tally.slowest);
+        assert!(tally.slowest.0 <= SLOWEST, "{name}: a request took {:?}", tally.slowest);
         assert!(
             tally.late <= LATE,
             "{name}: an old master was asked after {:?}",

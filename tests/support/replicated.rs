@@ -164,6 +164,7 @@ impl Discovered {
             timeout: Duration::from_secs(2),
             max_reply_depth: 64,
             find_replicas,
+            doubt: Arc::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
