@@ -117,11 +117,10 @@ impl<'a> Client<'a> {
     /// Goes on until it is told to stop, and until it knows then who the master is.
     pub fn run(mut self, stop: &Stop) -> Self {
         self.append();
-        for round in 1_u64.. {
+        for (round, key) in (1_u64..).zip((0..KEYS).cycle()) {
             if stop.rest() {
                 break;
             }
-            let key = round as usize % KEYS;
             let well = self.increment() & self.append() & self.set(key, round) & self.get(key) & self.get(key);
             if well & self.get((key + KEYS / 2) % KEYS) {
                 self.shared.rounds.fetch_add(1, Ordering::Relaxed);
