@@ -119,7 +119,7 @@ impl Asker {
             answer.and_then(Value::as_values).unwrap_or_default().iter()
         }
         let others = rows(answers.next()).filter_map(other).collect();
-        let fails_over = answers.next().is_some_and(fails_over);
+        let state = answers.next();
         let replicas = rows(answers.next())
             .filter_map(|row| replica(row, primary.as_ref()))
             .collect();
@@ -127,7 +127,8 @@ impl Asker {
             id: id.cloned(),
             primary,
             replicas,
-            fails_over,
+            fails_over: state.is_some_and(fails_over),
+            epoch: state.and_then(epoch).unwrap_or_default(),
         };
         Ok(Said::Answer { answer, others })
     }
@@ -216,6 +217,11 @@ fn replica(row: &Value, primary: Option<&Address>) -> Option<Replica> {
 fn fails_over(row: &Value) -> bool {
     let flags = text(row.get(b"flags")).unwrap_or_default();
     flags.split(',').any(|flag| flag == "failover_in_progress")
+}
+
+/// By which failover, of those that sentinels count, the primary came to be.
+fn epoch(row: &Value) -> Option<u64> {
+    text(row.get(b"config-epoch"))?.parse().ok()
 }
 
 /// Whom a replica follows.
@@ -355,6 +361,7 @@ mod tests {
     #[test]
     fn a_sentinel_says_that_it_is_about_to_replace_the_primary() {
         let flags = |flags| fails_over(&row(&[("name", "mymaster"), ("flags", flags)]));
+        assert_eq!(epoch(&row(&[("flags", "master"), ("config-epoch", "7")])), Some(7));
         assert!(flags("master,failover_in_progress"));
         assert!(!flags("master,s_down"));
         assert!(!fails_over(&Value::Error(

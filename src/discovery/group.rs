@@ -1,12 +1,15 @@
 //! What sentinels and the node they name say, brought together. No sockets here, and no clock.
 //!
 //! ```text
-//! Unproven ─ the node that most sentinels name says it is the primary → Proven: published
-//! Proven   ─ it says otherwise, or most sentinels name another → Unproven: nobody is published
+//! Unproven ─ the node that the sentinels name says it is the primary → Proven: published
+//! Proven   ─ it says otherwise, or the sentinels name another → Unproven: nobody is published
 //!          ─ a failover is announced, a sentinel changes its mind → Fenced: nobody is published
-//! Fenced   ─ most sentinels name another → Unproven
+//! Fenced   ─ the sentinels name another → Unproven
 //!          ─ it was aborted, or nobody changed their mind for two seconds and no sentinel is at it → as before
 //! ```
+//! Sentinels are divided while they hear of a failover: those of the newest epoch count, as they do among themselves, for most
+//! sentinels have elected the one that led it. Of one epoch, most count.
+//!
 //! The fence is there because sentinels change their minds one after the other, while the node that is being replaced goes
 //! on saying that it is the primary, for up to ten seconds.
 
@@ -50,6 +53,8 @@ pub(super) struct Answer {
     pub(super) replicas: Vec<Replica>,
     /// It is about to replace the primary.
     pub(super) fails_over: bool,
+    /// Which failover made the primary what it is; 0: none, or it is too old to tell.
+    pub(super) epoch: u64,
 }
 
 /// A replica that a sentinel knows.
@@ -66,7 +71,7 @@ pub(super) struct Replica {
 pub(super) struct Group {
     /// What reachable sentinels answered last, in the order in which they were reached.
     answers: Vec<(Address, Answer)>,
-    /// Who most of them say is the primary; stays while none can be reached.
+    /// Who they say is the primary; stays while none can be reached.
     named: Option<Address>,
     /// Whether that node said so the last time it said anything.
     proven: bool,
@@ -212,7 +217,8 @@ impl Group {
         true
     }
 
-    /// Whom most sentinels name: when they are divided, the last that was switched to, else whom they named before.
+    /// Whom most sentinels of the newest epoch name: when they are divided, the last that was switched to, else whom they
+    /// named before.
     fn winner(&self) -> Option<Address> {
         let votes = self.votes();
         let support = |address: &Address| votes.iter().filter(|vote| **vote == address).count();
@@ -222,16 +228,20 @@ impl Group {
         preferred.chain(votes.iter().copied()).find(leads).cloned()
     }
 
-    /// One vote for each sentinel that knows the group, even if it is reached in two ways.
+    /// One vote for each sentinel of the newest epoch that knows the group, even if it is reached in two ways.
     fn votes(&self) -> Vec<&Address> {
+        let answers = || self.answers.iter().map(|(_, answer)| answer);
+        let knowing = || answers().filter(|answer| answer.primary.is_some());
+        let newest = knowing().map(|answer| answer.epoch).max();
+        let voters: Vec<_> = knowing().filter(|answer| Some(answer.epoch) == newest).collect();
         let first_of_its_id = |at: usize, id: Option<&String>| {
-            let mut earlier = self.answers.iter().take(at).map(|(_, answer)| answer.id.as_ref());
+            let mut earlier = voters.iter().take(at).map(|answer| answer.id.as_ref());
             id.is_none() || !earlier.any(|other| other == id)
         };
-        let answers = self.answers.iter().enumerate();
-        answers
-            .filter(|(at, (_, answer))| first_of_its_id(*at, answer.id.as_ref()))
-            .filter_map(|(_, (_, answer))| answer.primary.as_ref())
+        let voters = voters.iter().enumerate();
+        voters
+            .filter(|(at, answer)| first_of_its_id(*at, answer.id.as_ref()))
+            .filter_map(|(_, answer)| answer.primary.as_ref())
             .collect()
     }
 }
@@ -387,6 +397,25 @@ mod tests {
         assert_eq!(group.published(), Some(node(1)));
     }
 
+    /// The others hung, and were waited for until they counted as lost.
+    #[test]
+    fn a_sentinel_of_a_newer_epoch_outvotes_those_that_did_not_hear_of_it() {
+        let mut group = settled();
+        group.announced(&Event::Promoting, at(100));
+        let answer = Answer {
+            id: Some("0".to_owned()),
+            primary: Some(node(2)),
+            epoch: 1,
+            ..Answer::default()
+        };
+        group.answered(&sentinel(0), answer, at(200));
+        assert_eq!((group.named(), group.published()), (Some(&node(2)), None));
+        group.node_says(&node(2), &primary());
+        assert_eq!(group.published(), Some(node(2)));
+        (1..3).for_each(|number| group.vote(number, 1, 300));
+        assert_eq!(group.published(), Some(node(2)));
+    }
+
     #[test]
     fn divided_sentinels_follow_the_last_switch() {
         let mut group = settled();
@@ -427,7 +456,7 @@ mod tests {
                 },
                 known(3),
             ],
-            fails_over: false,
+            ..Answer::default()
         };
         group.answered(&sentinel(0), answer, at(50));
         assert_eq!(group.topology().replicas, [node(2)], "who the primary says");
@@ -448,7 +477,7 @@ mod tests {
             id: Some("0".to_owned()),
             primary: Some(node(1)),
             replicas: vec![known(2)],
-            fails_over: false,
+            ..Answer::default()
         };
         group.answered(&sentinel(0), answer, at(50));
         let before = group.topology();

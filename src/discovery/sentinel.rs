@@ -1,4 +1,4 @@
-//! Sentinels: those that are listed, and those they know of; and the node most of them name.
+//! Sentinels: those that are listed, and those they know of; and the node they name.
 //!
 //! ```text
 //! each sentinel (ask) ─ answers, announcements ┐
@@ -65,7 +65,7 @@ struct Watcher {
     group: Group,
     /// Sentinels that are asked.
     seats: Vec<Seat>,
-    /// The node most of them name.
+    /// The node they name.
     named: Option<Named>,
     said: mpsc::Sender<(Address, Said)>,
     reports: mpsc::Sender<Report>,
@@ -95,7 +95,7 @@ enum State {
     Lost,
 }
 
-/// The node most sentinels name.
+/// The node that sentinels name.
 struct Named {
     address: Address,
     watched: Watched,
