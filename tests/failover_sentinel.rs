@@ -7,7 +7,7 @@ mod support;
 use failover_support::{Place, Run, fail_over};
 use replica_support::calls;
 use support::replicated::FAILOVER;
-use support::{RedisServer, SentinelGroup, wait_for};
+use support::{RedisServer, SentinelGroup, eventually};
 
 /// Everybody, where they are, and where to ask.
 fn group() -> (SentinelGroup, String, Place) {
@@ -22,9 +22,8 @@ fn group() -> (SentinelGroup, String, Place) {
 #[track_caller]
 fn wait_for_switch(group: &SentinelGroup, sentinel: usize) {
     let old = group.nodes.primary().port();
-    wait_for("another primary to be named", FAILOVER, || {
-        group.sentinels[sentinel].primary().1 != old
-    });
+    let named = eventually(FAILOVER, || group.sentinels[sentinel].primary().1 != old);
+    assert!(named, "no other primary is named:\n{}", group.sentinels[sentinel].log());
 }
 
 #[test]
