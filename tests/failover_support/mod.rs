@@ -36,7 +36,8 @@ const LONGEST: Duration = Duration::from_secs(12);
 const OPTIMISED: bool = !cfg!(debug_assertions);
 const MORE_THAN_DIRECT: Duration = Duration::from_millis(if OPTIMISED { 500 } else { 1000 });
 const RECOVERY: Duration = Duration::from_millis(if OPTIMISED { 100 } else { 1000 });
-const SLOWEST: Duration = Duration::from_millis(if OPTIMISED { 1050 } else { 1500 });
+/// Ten times a second it is looked whether a reply is late.
+const SLOWEST: Duration = Duration::from_millis(if OPTIMISED { 1150 } else { 1500 });
 /// Each worker learns for itself where the master is.
 const LATE: Duration = Duration::from_millis(if OPTIMISED { 50 } else { 250 });
 
