@@ -5,7 +5,7 @@ SHELL := /bin/sh
 # Recipes are safe to run with nothing on stdin: none of them asks.
 .DEFAULT_GOAL := help
 
-.PHONY: help run test fmt lint doc bench bench-instructions bench-cache bench-hit-ratio load loom model mutants mutants-table mutants-live fuzz test-clients differential strangers selftest selftest-modes clean need-redis need-rust
+.PHONY: help run test fmt lint doc bench bench-instructions bench-cache bench-hit-ratio load loom model mutants mutants-table mutants-live fuzz test-clients differential strangers failovers selftest selftest-modes clean need-redis need-rust
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ differential: need-redis need-rust ## fresh random sequences against a redis-ser
 
 strangers: need-redis need-rust ## sessions that come and go while others check every reply: a million, or REPLIES=5000000
 	NEARHIT_REPLIES=$(or $(REPLIES),1000000) $(CARGO) test --locked --test no_reply_to_a_stranger -- --nocapture
+
+failovers: need-redis need-rust ## masters and sentinels that die, hang and change under load, a release build: outages beside those of a direct client
+	$(CARGO) test --release --locked --test failover_fixed --test failover_sentinel -- --nocapture
 
 selftest: need-redis ## ten million checked operations against nearhit with every fault, a release build; OPERATIONS=100000000 for more
 	$(CARGO) build --release --locked --bin nearhit

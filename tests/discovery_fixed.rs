@@ -67,6 +67,27 @@ fn a_demoted_primary_is_taken_out_before_another_one_is_there() {
     assert_eq!(found, [Some(nodes.at(0)), None, Some(nodes.at(1))]);
 }
 
+/// It was asked only once a second, and until then every write failed.
+#[test]
+fn a_primary_that_is_doubted_is_asked_at_once() {
+    let nodes = Replicated::start(1);
+    let discovered = Discovered::look(listed(&nodes, &[0, 1]), false);
+    discovered.wait_for(&topology(nodes.at(0), [nodes.at(1)]));
+    let asked = || {
+        let stats = nodes.primary().info("cmdstat_role");
+        let calls = stats.split(['=', ',']).nth(1).map(str::to_owned);
+        calls.and_then(|calls| calls.parse::<u32>().ok()).expect("a count")
+    };
+    let begun = nearhit::time::now();
+    for _ in 0..12 {
+        let before = asked();
+        discovered.doubt();
+        support::wait_for("another ROLE", support::SOON, || asked() > before);
+    }
+    let took = nearhit::time::now().since(begun);
+    assert!(took < std::time::Duration::from_secs(6), "{took:?}");
+}
+
 #[test]
 fn a_second_primary_changes_nothing_while_the_first_one_says_that_it_is_it() {
     let nodes = Replicated::start(1);

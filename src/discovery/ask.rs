@@ -100,7 +100,8 @@ impl Asker {
         let primary: &[&[u8]] = &[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", group];
         let sentinels: &[&[u8]] = &[b"SENTINEL", b"SENTINELS", group];
         let replicas: &[&[u8]] = &[b"SENTINEL", b"REPLICAS", group];
-        questions.extend([primary, sentinels]);
+        let state: &[&[u8]] = &[b"SENTINEL", b"MASTER", group];
+        questions.extend([primary, sentinels, state]);
         if self.discovery.find_replicas {
             questions.push(replicas);
         }
@@ -114,13 +115,20 @@ impl Asker {
             },
             _ => None,
         };
-        let mut rows = || answers.next().and_then(Value::as_values).unwrap_or_default().iter();
-        let others = rows().filter_map(other).collect();
-        let replicas = rows().filter_map(|row| replica(row, primary.as_ref())).collect();
+        fn rows(answer: Option<&Value>) -> std::slice::Iter<'_, Value> {
+            answer.and_then(Value::as_values).unwrap_or_default().iter()
+        }
+        let others = rows(answers.next()).filter_map(other).collect();
+        let state = answers.next();
+        let replicas = rows(answers.next())
+            .filter_map(|row| replica(row, primary.as_ref()))
+            .collect();
         let answer = Answer {
             id: id.cloned(),
             primary,
             replicas,
+            fails_over: state.is_some_and(fails_over),
+            epoch: state.and_then(epoch).unwrap_or_default(),
         };
         Ok(Said::Answer { answer, others })
     }
@@ -203,6 +211,17 @@ fn replica(row: &Value, primary: Option<&Address>) -> Option<Replica> {
         address,
         was_connected: says_so && follows && hears,
     })
+}
+
+/// Whether a sentinel is replacing the primary that it describes.
+fn fails_over(row: &Value) -> bool {
+    let flags = text(row.get(b"flags")).unwrap_or_default();
+    flags.split(',').any(|flag| flag == "failover_in_progress")
+}
+
+/// By which failover, of those that sentinels count, the primary came to be.
+fn epoch(row: &Value) -> Option<u64> {
+    text(row.get(b"config-epoch"))?.parse().ok()
 }
 
 /// Whom a replica follows.
@@ -337,6 +356,17 @@ mod tests {
         ] {
             assert_eq!(was_connected(&but(name, value), 1), expected, "{name} {value}");
         }
+    }
+
+    #[test]
+    fn a_sentinel_says_that_it_is_about_to_replace_the_primary() {
+        let flags = |flags| fails_over(&row(&[("name", "mymaster"), ("flags", flags)]));
+        assert_eq!(epoch(&row(&[("flags", "master"), ("config-epoch", "7")])), Some(7));
+        assert!(flags("master,failover_in_progress"));
+        assert!(!flags("master,s_down"));
+        assert!(!fails_over(&Value::Error(
+            b"ERR No such master with that name".as_slice().into()
+        )));
     }
 
     #[test]

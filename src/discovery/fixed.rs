@@ -37,8 +37,18 @@ pub(super) async fn watch(discovery: Arc<Discovery>, nodes: Vec<Address>, publis
     };
     let watched: Vec<_> = nodes.iter().map(start).collect();
     let mut listed = Listed::new(nodes, discovery.find_replicas);
-    // `sender` is held here, so this goes on for ever.
-    while let Some(report) = reports.recv().await {
+    let mut doubted = std::pin::pin!(discovery.doubt.due());
+    loop {
+        let report = tokio::select! {
+            // `sender` is held here, so this goes on for ever.
+            report = reports.recv() => report,
+            () = &mut doubted => {
+                doubted.set(discovery.doubt.due());
+                watched.iter().for_each(Watched::nudge);
+                continue;
+            }
+        };
+        let Some(report) = report else { return };
         listed.take(report);
         let before = publisher.published();
         let topology = listed.topology(&before);

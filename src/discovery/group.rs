@@ -1,12 +1,15 @@
 //! What sentinels and the node they name say, brought together. No sockets here, and no clock.
 //!
 //! ```text
-//! Unproven ─ the node that most sentinels name says it is the primary → Proven: published
-//! Proven   ─ it says otherwise, or most sentinels name another → Unproven: nobody is published
+//! Unproven ─ the node that the sentinels name says it is the primary → Proven: published
+//! Proven   ─ it says otherwise, or the sentinels name another → Unproven: nobody is published
 //!          ─ a failover is announced, a sentinel changes its mind → Fenced: nobody is published
-//! Fenced   ─ most sentinels name another → Unproven
-//!          ─ it was aborted, or nobody changed their mind for two seconds → as before
+//! Fenced   ─ the sentinels name another → Unproven
+//!          ─ it was aborted, or nobody changed their mind for two seconds and no sentinel is at it → as before
 //! ```
+//! Sentinels are divided while they hear of a failover: those of the newest epoch count, as they do among themselves, for most
+//! sentinels have elected the one that led it. Of one epoch, most count.
+//!
 //! The fence is there because sentinels change their minds one after the other, while the node that is being replaced goes
 //! on saying that it is the primary, for up to ten seconds.
 
@@ -21,6 +24,10 @@ use crate::topology::Topology;
 /// How long sentinels must have said the same for a failover that was announced to be none. Chosen, not measured: the
 /// others hear from the one that leads it within the second.
 const SETTLED: Duration = Duration::from_secs(2);
+/// How long a failover may be under way before the node that is being replaced counts again. Chosen, not measured: a
+/// replica is asked every second whether it is promoted yet, and one that hangs must not take its primary with it for the
+/// three minutes after which sentinels give up.
+const UNDER_WAY: Duration = Duration::from_secs(10);
 
 /// What a sentinel announced about the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +51,10 @@ pub(super) struct Answer {
     pub(super) primary: Option<Address>,
     /// Who follows it and can be reached.
     pub(super) replicas: Vec<Replica>,
+    /// It is about to replace the primary.
+    pub(super) fails_over: bool,
+    /// Which failover made the primary what it is; 0: none, or it is too old to tell.
+    pub(super) epoch: u64,
 }
 
 /// A replica that a sentinel knows.
@@ -60,7 +71,7 @@ pub(super) struct Replica {
 pub(super) struct Group {
     /// What reachable sentinels answered last, in the order in which they were reached.
     answers: Vec<(Address, Answer)>,
-    /// Who most of them say is the primary; stays while none can be reached.
+    /// Who they say is the primary; stays while none can be reached.
     named: Option<Address>,
     /// Whether that node said so the last time it said anything.
     proven: bool,
@@ -70,8 +81,17 @@ pub(super) struct Group {
     replicas: Vec<Replica>,
     /// The last switch that was announced: it decides when sentinels are divided.
     switched: Option<Address>,
-    /// A failover may be under way; until then everybody must have said the same for it to be none.
-    fenced: Option<Instant>,
+    /// A failover may be under way.
+    fenced: Option<Fence>,
+}
+
+/// While it stands nobody is published.
+#[derive(Debug)]
+struct Fence {
+    /// Until then everybody must have said the same for the failover to be none.
+    settled: Instant,
+    /// From then on sentinels that are still at it do not count.
+    limit: Instant,
 }
 
 impl Group {
@@ -106,9 +126,10 @@ impl Group {
         }
         // Who comes round to what the others say announces nothing.
         let dissents = now_names.is_some() && now_names != self.named;
-        match self.fenced {
+        let fails_over = self.answers.iter().any(|(_, answer)| answer.fails_over);
+        match &self.fenced {
             _ if changed && dissents => self.fence(now),
-            Some(until) if now >= until => self.fenced = None,
+            Some(fence) if now >= fence.limit || (now >= fence.settled && !fails_over) => self.fenced = None,
             _ => {}
         }
     }
@@ -168,7 +189,10 @@ impl Group {
 
     /// Nobody is published from now on, until it is clear whether there is another primary.
     fn fence(&mut self, now: Instant) {
-        self.fenced = Some(now.after(SETTLED));
+        self.fenced = Some(Fence {
+            settled: now.after(SETTLED),
+            limit: now.after(UNDER_WAY),
+        });
     }
 
     /// Takes the replicas from one sentinel, for they find out one after the other: the first that names the primary.
@@ -193,7 +217,8 @@ impl Group {
         true
     }
 
-    /// Whom most sentinels name: when they are divided, the last that was switched to, else whom they named before.
+    /// Whom most sentinels of the newest epoch name: when they are divided, the last that was switched to, else whom they
+    /// named before.
     fn winner(&self) -> Option<Address> {
         let votes = self.votes();
         let support = |address: &Address| votes.iter().filter(|vote| **vote == address).count();
@@ -203,16 +228,20 @@ impl Group {
         preferred.chain(votes.iter().copied()).find(leads).cloned()
     }
 
-    /// One vote for each sentinel that knows the group, even if it is reached in two ways.
+    /// One vote for each sentinel of the newest epoch that knows the group, even if it is reached in two ways.
     fn votes(&self) -> Vec<&Address> {
+        let answers = || self.answers.iter().map(|(_, answer)| answer);
+        let knowing = || answers().filter(|answer| answer.primary.is_some());
+        let newest = knowing().map(|answer| answer.epoch).max();
+        let voters: Vec<_> = knowing().filter(|answer| Some(answer.epoch) == newest).collect();
         let first_of_its_id = |at: usize, id: Option<&String>| {
-            let mut earlier = self.answers.iter().take(at).map(|(_, answer)| answer.id.as_ref());
+            let mut earlier = voters.iter().take(at).map(|answer| answer.id.as_ref());
             id.is_none() || !earlier.any(|other| other == id)
         };
-        let answers = self.answers.iter().enumerate();
-        answers
-            .filter(|(at, (_, answer))| first_of_its_id(*at, answer.id.as_ref()))
-            .filter_map(|(_, (_, answer))| answer.primary.as_ref())
+        let voters = voters.iter().enumerate();
+        voters
+            .filter(|(at, answer)| first_of_its_id(*at, answer.id.as_ref()))
+            .filter_map(|(_, answer)| answer.primary.as_ref())
             .collect()
     }
 }
@@ -263,7 +292,18 @@ mod tests {
             let answer = Answer {
                 id: Some(number.to_string()),
                 primary: Some(node(port)),
-                replicas: Vec::new(),
+                ..Answer::default()
+            };
+            self.answered(&sentinel(number), answer, at(millis));
+        }
+
+        /// Sentinel `number` still names node 1, and is about to replace it.
+        fn fail_over(&mut self, number: u16, millis: u64) {
+            let answer = Answer {
+                id: Some(number.to_string()),
+                primary: Some(node(1)),
+                fails_over: true,
+                ..Answer::default()
             };
             self.answered(&sentinel(number), answer, at(millis));
         }
@@ -342,6 +382,40 @@ mod tests {
         assert_eq!(group.published(), Some(node(1)));
     }
 
+    /// The one that leads takes its time to see that the replica was promoted; the old primary was published meanwhile.
+    #[test]
+    fn a_failover_that_takes_its_time_stays_one_but_not_for_ever() {
+        let mut group = settled();
+        group.announced(&Event::Promoting, at(100));
+        (0..3).for_each(|number| group.vote(number, 1, 2_200 - 200 * u64::from(number)));
+        assert_eq!(group.published(), Some(node(1)), "no sentinel is at it");
+        group.announced(&Event::Promoting, at(3_000));
+        group.fail_over(0, 3_010);
+        group.vote(1, 1, 12_900);
+        assert_eq!(group.published(), None);
+        group.vote(1, 1, 13_000);
+        assert_eq!(group.published(), Some(node(1)));
+    }
+
+    /// The others hung, and were waited for until they counted as lost.
+    #[test]
+    fn a_sentinel_of_a_newer_epoch_outvotes_those_that_did_not_hear_of_it() {
+        let mut group = settled();
+        group.announced(&Event::Promoting, at(100));
+        let answer = Answer {
+            id: Some("0".to_owned()),
+            primary: Some(node(2)),
+            epoch: 1,
+            ..Answer::default()
+        };
+        group.answered(&sentinel(0), answer, at(200));
+        assert_eq!((group.named(), group.published()), (Some(&node(2)), None));
+        group.node_says(&node(2), &primary());
+        assert_eq!(group.published(), Some(node(2)));
+        (1..3).for_each(|number| group.vote(number, 1, 300));
+        assert_eq!(group.published(), Some(node(2)));
+    }
+
     #[test]
     fn divided_sentinels_follow_the_last_switch() {
         let mut group = settled();
@@ -362,7 +436,7 @@ mod tests {
         let again = Answer {
             id: Some("0".to_owned()),
             primary: Some(node(1)),
-            replicas: Vec::new(),
+            ..Answer::default()
         };
         group.answered(&sentinel(7), again.clone(), at(0));
         group.answered(&sentinel(8), again, at(0));
@@ -382,6 +456,7 @@ mod tests {
                 },
                 known(3),
             ],
+            ..Answer::default()
         };
         group.answered(&sentinel(0), answer, at(50));
         assert_eq!(group.topology().replicas, [node(2)], "who the primary says");
@@ -402,6 +477,7 @@ mod tests {
             id: Some("0".to_owned()),
             primary: Some(node(1)),
             replicas: vec![known(2)],
+            ..Answer::default()
         };
         group.answered(&sentinel(0), answer, at(50));
         let before = group.topology();

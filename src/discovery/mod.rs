@@ -48,6 +48,8 @@ pub struct Discovery {
     /// Whether to publish replicas that are not listed. Without it one node that is listed alone is not even asked, and
     /// sentinels are asked for the primary only.
     pub find_replicas: bool,
+    /// Whoever is told by the primary that it is none wishes here for another look.
+    pub doubt: Arc<Hurry>,
 }
 
 impl Discovery {

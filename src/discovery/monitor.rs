@@ -64,6 +64,14 @@ impl Hurry {
         }
     }
 
+    /// Waits for a wish and grants it a moment later: whoever repeats a wish costs no more than a broken connection that is
+    /// made again. It must be kept until it is done.
+    pub(super) async fn due(&self) {
+        self.wished().await;
+        tokio::time::sleep(jittered_pause()).await;
+        self.granted();
+    }
+
     async fn wished(&self) {
         self.wake.notified().await;
     }

@@ -1,4 +1,4 @@
-//! Sentinels: those that are listed, and those they know of; and the node most of them name.
+//! Sentinels: those that are listed, and those they know of; and the node they name.
 //!
 //! ```text
 //! each sentinel (ask) ─ answers, announcements ┐
@@ -38,12 +38,18 @@ pub(super) async fn watch(discovery: Arc<Discovery>, sentinels: Vec<Address>, gr
     for sentinel in sentinels {
         watcher.sit(sentinel, true, None);
     }
+    let doubt = Arc::clone(&watcher.discovery.doubt);
+    let mut doubted = std::pin::pin!(doubt.due());
     loop {
         // Biased: what sentinels announce takes a node out, and must not wait behind what that node says itself.
         tokio::select! {
             biased;
             Some((sentinel, said)) = said.recv() => watcher.take(&sentinel, said),
             Some(report) = reports.recv() => watcher.node_says(&report),
+            () = &mut doubted => {
+                doubted.set(doubt.due());
+                watcher.named.iter().for_each(|named| named.watched.nudge());
+            }
             // Not reached: the watcher holds a sender of both.
             else => return,
         }
@@ -59,7 +65,7 @@ struct Watcher {
     group: Group,
     /// Sentinels that are asked.
     seats: Vec<Seat>,
-    /// The node most of them name.
+    /// The node they name.
     named: Option<Named>,
     said: mpsc::Sender<(Address, Said)>,
     reports: mpsc::Sender<Report>,
@@ -89,7 +95,7 @@ enum State {
     Lost,
 }
 
-/// The node most sentinels name.
+/// The node that sentinels name.
 struct Named {
     address: Address,
     watched: Watched,

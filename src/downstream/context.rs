@@ -180,6 +180,8 @@ pub struct Shared {
     pub routing: Option<Arc<Routing>>,
     /// Whoever routes reads wishes here for newer news of replicas.
     pub hurry: Arc<Hurry>,
+    /// Whoever is told by the master that it follows another wishes here for discovery to look again.
+    pub doubt: Arc<Hurry>,
     /// The command table; replaced when the upstream's commands are learned.
     pub table: ArcSwap<CommandTable>,
     /// Settings of sessions.

@@ -329,6 +329,10 @@ impl Forwarded {
                 .metrics
                 .command_errors
                 .inc((Origin::Upstream, error_kind(frame)));
+            // A master that was demoted goes on with its connections; only writers are told.
+            if frame.starts_with(b"-READONLY ") {
+                self.session.context.shared.doubt.wish();
+            }
         }
         match &self.op.special {
             Special::Unblock(asker) => return self.session.context.answer(*asker, frame),

@@ -25,7 +25,7 @@ use crate::command::CommandTable;
 use crate::config::{
     Address, Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, Reads, UpstreamUrl,
 };
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, Hurry};
 use crate::downstream::{AccountSettings, Accounts, Common, Partitions, Settings, Shared, Ticket};
 use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
@@ -246,6 +246,7 @@ impl Parts {
             master: master.clone(),
             routing,
             hurry: Arc::default(),
+            doubt: Arc::default(),
             metrics,
             admin: OnceLock::new(),
             peers: DashMap::new(),
@@ -307,7 +308,7 @@ impl Parts {
             touch_interval: config.cache.touch_interval,
             channel: config.invalidation.channel.clone(),
             nodes: Nodes {
-                discovery: discovery(config, self.shared.routing.is_some()),
+                discovery: discovery(config, self.shared.routing.is_some(), Arc::clone(&self.shared.doubt)),
                 found: self.found,
                 master: self.master,
                 tell_master: self.tell_master,
@@ -380,7 +381,7 @@ fn routing(config: &Config) -> Option<Arc<Routing>> {
     (by_policy || routing.reads != Reads::Master).then(|| Arc::new(Routing::new(rules, &config.policies)))
 }
 
-fn discovery(config: &Config, find_replicas: bool) -> Discovery {
+fn discovery(config: &Config, find_replicas: bool, doubt: Arc<Hurry>) -> Discovery {
     let upstream = &config.upstream;
     Discovery {
         place: upstream.url.place.clone(),
@@ -390,6 +391,7 @@ fn discovery(config: &Config, find_replicas: bool) -> Discovery {
         timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         find_replicas,
+        doubt,
     }
 }
 

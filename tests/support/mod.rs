@@ -54,6 +54,13 @@ pub fn temp_dir() -> tempfile::TempDir {
         .expect("make a temporary directory")
 }
 
+/// The same in memory, where Linux has one.
+pub fn temp_dir_in_memory() -> tempfile::TempDir {
+    let mut builder = tempfile::Builder::new();
+    let in_memory = builder.prefix("nearhit-test-").tempdir_in("/dev/shm");
+    in_memory.unwrap_or_else(|_| temp_dir())
+}
+
 /// Reads a file of the repository, or says which one is missing.
 pub fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);

@@ -37,6 +37,7 @@ pub struct Builder {
     edits: Vec<(String, String)>,
     args: Vec<String>,
     port: Option<u16>,
+    in_memory: bool,
 }
 
 impl Builder {
@@ -79,6 +80,14 @@ impl Builder {
         self
     }
 
+    /// Keeps its directory in memory where the system has a place for that: a server that waits for the disk before it goes
+    /// on hangs for seconds where the disk is busy.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.in_memory = true;
+        self
+    }
+
     /// Follows another server from the start.
     #[must_use]
     pub fn replica_of(self, primary: &RedisServer) -> Self {
@@ -91,7 +100,10 @@ impl Builder {
         let mut last = String::new();
         for _ in 0..TRIES {
             let port = self.port.unwrap_or_else(ports::free_port);
-            let dir = super::temp_dir();
+            let dir = match self.in_memory {
+                true => super::temp_dir_in_memory(),
+                false => super::temp_dir(),
+            };
             copy_conf(&self.conf, &dir.path().join("redis.conf"), &self.edits);
             let mut server = RedisServer {
                 dir,
@@ -122,6 +134,7 @@ impl RedisServer {
             edits: Vec::new(),
             args: Vec::new(),
             port: None,
+            in_memory: false,
         }
     }
 

@@ -4,7 +4,7 @@ use super::redis::RedisServer;
 use super::sentinel::Sentinel;
 use super::wait::wait_for;
 use ::nearhit::config::{Address, Credentials, UpstreamPlace};
-use ::nearhit::discovery::Discovery;
+use ::nearhit::discovery::{Discovery, Hurry};
 use ::nearhit::topology::Topology;
 use ::nearhit::upstream::Identity;
 use parking_lot::Mutex;
@@ -144,6 +144,7 @@ impl SentinelGroup {
 pub struct Discovered {
     found: watch::Receiver<Arc<Topology>>,
     history: Arc<Mutex<Vec<Topology>>>,
+    doubt: Arc<Hurry>,
     /// Its tasks end with it.
     _runtime: tokio::runtime::Runtime,
 }
@@ -156,6 +157,7 @@ impl Discovered {
 
     /// Looks at `place`, with a password at the sentinels.
     pub fn look_as(place: UpstreamPlace, find_replicas: bool, at_sentinels: Option<Credentials>) -> Self {
+        let doubt = Arc::<Hurry>::default();
         let discovery = Discovery {
             place,
             identity: Identity::new(None),
@@ -164,6 +166,7 @@ impl Discovered {
             timeout: Duration::from_secs(2),
             max_reply_depth: 64,
             find_replicas,
+            doubt: Arc::clone(&doubt),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -183,8 +186,14 @@ impl Discovered {
         Self {
             found,
             history,
+            doubt,
             _runtime: runtime,
         }
+    }
+
+    /// Somebody was told by the primary that it is none.
+    pub fn doubt(&self) {
+        self.doubt.wish();
     }
 
     /// What is published now.

@@ -26,6 +26,7 @@ impl Sentinel {
         let builder = RedisServer::builder()
             .conf(super::root().join("redis-conf/sentinel.conf"))
             .edit("monitor mymaster redis-master 6379 1", &monitor)
+            .in_memory()
             .flag("--sentinel");
         let server = edits
             .iter()
@@ -66,6 +67,11 @@ impl Sentinel {
     /// Its address.
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.server.log()
     }
 
     /// The server process itself, to pause or kill it.

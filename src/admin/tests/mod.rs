@@ -142,6 +142,7 @@ impl Bench {
             master: Whereabouts::new(None).1,
             routing: None,
             hurry: Arc::default(),
+            doubt: Arc::default(),
             cache: Arc::clone(&cache),
             table: ArcSwap::from_pointee(table),
             metrics,
