@@ -4,7 +4,9 @@ mod replica_support;
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use nearhit::time;
 
 use replica_support::{calls, prefer_replica, replicas, routed, wait_for_replicas, warm};
 use support::{Nearhit, RedisServer, SOON, wait_for};
@@ -28,7 +30,7 @@ fn under_load(proxy: &Nearhit, fault: impl FnOnce()) -> Duration {
             client.patience(Duration::from_secs(30));
             let (mut slowest, mut count) = (Duration::ZERO, 0_u64);
             while !stop.load(Ordering::Relaxed) {
-                let (key, begun) = (format!("client:{number}:{}", count % 50), Instant::now());
+                let (key, begun) = (format!("client:{number}:{}", count % 50), time::now());
                 let value = count.to_string();
                 assert_eq!(client.cmd(&["SET", &key, &value]), "OK");
                 let keys: Vec<_> = (0..50).map(|at| format!("client:{number}:{at}")).collect();
@@ -42,7 +44,7 @@ fn under_load(proxy: &Nearhit, fault: impl FnOnce()) -> Duration {
                         newest.map(|count| count.to_string()).as_deref().map(str::as_bytes)
                     );
                 }
-                slowest = slowest.max(begun.elapsed());
+                slowest = slowest.max(time::now().since(begun));
                 count += 1;
             }
             slowest
@@ -188,12 +190,12 @@ fn while_the_master_is_away_replicas_answer_if_they_may_lack_something() {
             answered && routed(&proxies[1], "replica", "degraded") >= 1.0
         },
     );
-    let begun = Instant::now();
+    let begun = time::now();
     assert!(
         available.cmd(&["SET", "k", "w"]).is_error_with("ERR nearhit"),
         "writes fail at once"
     );
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(time::now().since(begun) < Duration::from_secs(1));
     master.restart();
     wait_for("the master to be asked again", SOON, || {
         careful.cmd(&["GET", "k"]).is_nil()

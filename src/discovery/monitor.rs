@@ -197,9 +197,8 @@ impl Monitor {
             }
             Turn::BehindMaster(looked) => {
                 // Without a master, too, it is to be known whether the replica answers.
-                match tokio::time::timeout(LONGEST, looked.changed()).await {
-                    Ok(Err(_)) => tokio::time::sleep(LONGEST).await,
-                    Ok(Ok(())) | Err(_) => {}
+                if let Ok(Err(_)) = tokio::time::timeout(LONGEST, looked.changed()).await {
+                    tokio::time::sleep(LONGEST).await;
                 }
             }
         }

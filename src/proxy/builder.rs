@@ -1,12 +1,9 @@
 //! How a proxy is told what to be, and started.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -17,23 +14,23 @@ use super::handle::Proxy;
 use super::listen::{self, Bound};
 use super::nodes::Nodes;
 use super::partitions::Opener;
+use super::settings::{
+    account_settings, discovery, handshake, ladder, limits, pool_settings, routing, settings, zones,
+};
 use super::worker::{self, Outboxes, Workers};
 use crate::admin::{Console, Facts};
 use crate::cache::Policies;
-use crate::coherence::{Limits, NearCache};
+use crate::coherence::NearCache;
 use crate::command::CommandTable;
-use crate::config::{
-    Address, Admission, CacheMode, Config, InvalidationMode, Listen, PartitionBy, Policy, Reads, UpstreamUrl,
-};
-use crate::discovery::{Discovery, Hurry};
-use crate::downstream::{AccountSettings, Accounts, Common, Partitions, Settings, Shared, Ticket};
+use crate::config::{Address, CacheMode, Config, Listen, Policy, Reads, UpstreamUrl};
+use crate::downstream::{Accounts, Common, Partitions, Shared, Ticket};
 use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
 use crate::resp::Version;
 use crate::time;
-use crate::topology::{Routing, Rules, Topology};
-use crate::tracking::{Ladder, Source, TrackingThread};
-use crate::upstream::{Gauges, Handshake, Identity, PoolSettings, Whereabouts};
+use crate::topology::Topology;
+use crate::tracking::TrackingThread;
+use crate::upstream::{Gauges, Handshake, Identity, Whereabouts};
 
 /// Settings of a proxy that is not started yet.
 ///
@@ -213,7 +210,6 @@ impl Parts {
             .map(|_| mpsc::unbounded_channel())
             .unzip();
         let outboxes = Outboxes::new(senders);
-        let routing = routing(config);
         let topology = match config.upstream.url.nodes() {
             Some([only]) => Topology::single(only.clone()),
             _ => Topology::default(),
@@ -223,28 +219,20 @@ impl Parts {
         let ladder = ladder(config);
         let caching = !ladder.sources.is_empty();
         let tried_first = ladder.sources.first().map(|source| source.label());
-        metrics
-            .invalidation_source
-            .set_only(tried_first.unwrap_or(InvalidationSource::Off));
+        show(config, &metrics, tried_first);
         let tracking_thread = caching
             .then(|| TrackingThread::start(ladder, master.clone(), Arc::clone(&metrics)))
             .transpose()?;
         let partitions = tracking_thread
             .as_ref()
             .map(|thread| opener(config, &cache, thread, &outboxes));
-        metrics.clients_max.set_count(config.server.max_clients as u64);
-        metrics
-            .cache_enabled
-            .set_bool(caching && config.cache.mode == CacheMode::Serve);
-        let max_bytes = if caching { config.cache.max_memory.bytes() } else { 0 };
-        metrics.cache_max_bytes.set_count(max_bytes);
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
             settings: settings(config, caching),
             accounts: Accounts::new(account_settings(config, partitions)),
             master: master.clone(),
-            routing,
+            routing: routing(config),
             hurry: Arc::default(),
             doubt: Arc::default(),
             metrics,
@@ -254,14 +242,8 @@ impl Parts {
             next_id: AtomicU64::new(1),
         });
         let gauges = Arc::new(Gauges::default());
-        let facts = Facts {
-            name: config.facade.admin_command.to_string(),
-            upstream: config.upstream.url.name(),
-            revision: option_env!("NEARHIT_REVISION").map(str::to_owned),
-            started: time::now(),
-        };
         let _first_and_only = shared.common.courier.set(Box::new(outboxes.clone()));
-        let console = Console::new(Arc::downgrade(&shared), Arc::clone(&gauges), facts);
+        let console = Console::new(Arc::downgrade(&shared), Arc::clone(&gauges), facts(config));
         let _first_and_only = shared.admin.set(Arc::new(console));
         Ok(Self {
             shared,
@@ -327,121 +309,25 @@ impl Parts {
     }
 }
 
-/// Where invalidations may come from; no source at all means that nothing is cached.
-fn ladder(config: &Config) -> Ladder {
-    let invalidation = &config.invalidation;
-    let auto = [
-        (Source::Tracking, true),
-        (Source::Redirect, true),
-        (Source::Broadcast, !invalidation.prefixes.is_empty()),
-        (Source::Keyspace, true),
-        (Source::Age, !invalidation.fallback_ttl.is_zero()),
-    ];
-    let sources = match invalidation.mode {
-        _ if config.cache.mode == CacheMode::Off => vec![],
-        InvalidationMode::Auto => auto
-            .into_iter()
-            .filter_map(|(source, may)| may.then_some(source))
-            .collect(),
-        InvalidationMode::Tracking => vec![Source::Tracking],
-        InvalidationMode::Redirect => vec![Source::Redirect],
-        InvalidationMode::Broadcast => vec![Source::Broadcast],
-        InvalidationMode::Keyspace => vec![Source::Keyspace],
-        InvalidationMode::Ttl => vec![Source::Age],
-        InvalidationMode::Off => vec![],
-    };
-    // Random, so that no two nearhits take each other's canary for their own.
-    let id = RandomState::new().build_hasher().finish();
-    let canary = invalidation.canary_key.replace("{id}", &format!("{id:016x}"));
-    Ladder {
-        sources,
-        prefixes: invalidation
-            .prefixes
-            .iter()
-            .map(|prefix| prefix.as_bytes().into())
-            .collect(),
-        keyspace_ttl: invalidation.keyspace_ttl,
-        fallback_ttl: invalidation.fallback_ttl,
-        canary_key: canary.into_bytes().into(),
-        canary_interval: (!invalidation.canary_interval.is_zero()).then_some(invalidation.canary_interval),
-    }
-}
-
-/// How reads are routed, where there may be more than one node.
-fn routing(config: &Config) -> Option<Arc<Routing>> {
-    let routing = &config.routing;
-    let by_policy = config.policies.iter().any(|policy| policy.reads.is_some());
-    let rules = Rules {
-        reads: routing.reads,
-        max_lag: routing.replica_max_lag,
-        max_lag_bytes: routing.replica_max_lag_bytes.bytes(),
-        stale_reads: routing.stale_reads,
-        zone: routing.zone.clone(),
-    };
-    (by_policy || routing.reads != Reads::Master).then(|| Arc::new(Routing::new(rules, &config.policies)))
-}
-
-fn discovery(config: &Config, find_replicas: bool, doubt: Arc<Hurry>) -> Discovery {
-    let upstream = &config.upstream;
-    Discovery {
-        place: upstream.url.place.clone(),
-        identity: Identity::new(upstream.credentials()),
-        sentinel_identity: Identity::new(config.sentinel.credentials()),
-        client_name: upstream.client_name.to_string(),
-        timeout: upstream.connect_timeout,
-        max_reply_depth: config.server.limits.max_reply_depth,
-        find_replicas,
-        doubt,
-    }
-}
-
-fn zones(config: &Config) -> HashMap<String, String> {
-    let zones = config.routing.zones.iter();
-    zones
-        .filter_map(|zone| zone.split_once('='))
-        .map(|(node, zone)| (node.trim().to_owned(), zone.trim().to_owned()))
-        .collect()
-}
-
-fn limits(config: &Config) -> Limits {
-    let cache = &config.cache;
-    Limits {
-        max_bytes: cache.max_memory.bytes(),
-        max_entry: cache.max_entry.as_usize(),
-        max_entry_ttl: if cache.max_entry_ttl.is_zero() {
-            Duration::MAX
-        } else {
-            cache.max_entry_ttl
-        },
-        negative_ttl: cache.negative_ttl,
-        hash_ttl: cache.hash_max_ttl,
-        max_staleness: config.invalidation.max_staleness,
-        admit_always: cache.admission == Admission::Always,
-        admission_window: cache.admission_window,
-        eviction: cache.eviction,
-    }
-}
-
-fn settings(config: &Config, caching: bool) -> Settings {
-    // Zero says "never" in the settings.
-    let limited = |timeout: Duration| (!timeout.is_zero()).then_some(timeout);
-    Settings {
-        limits: config.server.limits.clone(),
-        idle_timeout: limited(config.server.idle_timeout),
-        auth_timeout: limited(config.server.auth_timeout),
-        command_timeout: limited(config.upstream.command_timeout),
-        caching,
-        shadow: caching && config.cache.mode == CacheMode::Shadow,
-        strict_sessions: config.cache.strict_sessions,
-        db: config.upstream.url.db,
+fn facts(config: &Config) -> Facts {
+    Facts {
+        name: config.facade.admin_command.to_string(),
         upstream: config.upstream.url.name(),
-        info_section: config.facade.info_section,
-        admin_command: config.facade.admin_command.to_lowercase(),
-        monitor: config.facade.monitor,
-        present_as: config.facade.present_as,
-        pubsub: config.pubsub.clone(),
-        fence_hold: config.invalidation.fence_hold,
+        revision: option_env!("NEARHIT_REVISION").map(str::to_owned),
+        started: time::now(),
     }
+}
+
+/// Shows what is set. `tried_first`: where invalidations may come from; `None`: nothing is cached.
+fn show(config: &Config, metrics: &Metrics, tried_first: Option<InvalidationSource>) {
+    let caching = tried_first.is_some();
+    let source = tried_first.unwrap_or(InvalidationSource::Off);
+    metrics.invalidation_source.set_only(source);
+    metrics.clients_max.set_count(config.server.max_clients as u64);
+    let serves = caching && config.cache.mode == CacheMode::Serve;
+    metrics.cache_enabled.set_bool(serves);
+    let max_bytes = if caching { config.cache.max_memory.bytes() } else { 0 };
+    metrics.cache_max_bytes.set_count(max_bytes);
 }
 
 fn opener(
@@ -457,40 +343,4 @@ fn opener(
         handshake: handshake(config, &Identity::new(None)),
         outboxes: outboxes.clone(),
     })
-}
-
-fn account_settings(config: &Config, partitions: Option<Box<dyn Partitions>>) -> AccountSettings {
-    AccountSettings {
-        own: config.upstream.credentials(),
-        require_auth: config.server.require_auth,
-        by_user: config.cache.partition_by == PartitionBy::User,
-        idle_timeout: config.upstream.idle_identity_timeout,
-        partitions,
-    }
-}
-
-/// What connections say. Where they go is known once discovery has found the master.
-fn handshake(config: &Config, identity: &Identity) -> Handshake {
-    let upstream = &config.upstream;
-    Handshake {
-        address: Address::nowhere(),
-        identity: identity.clone(),
-        version: Version::V3,
-        db: upstream.url.db,
-        client_name: upstream.client_name.to_string(),
-        timeout: upstream.connect_timeout,
-        max_reply_depth: config.server.limits.max_reply_depth,
-    }
-}
-
-fn pool_settings(config: &Config) -> PoolSettings {
-    let upstream = &config.upstream;
-    PoolSettings {
-        address: None,
-        client_name: upstream.client_name.to_string(),
-        connect_timeout: upstream.connect_timeout,
-        max_reply_depth: config.server.limits.max_reply_depth,
-        pinned_max: upstream.pinned_max as u64,
-        idle_timeout: upstream.idle_identity_timeout,
-    }
 }

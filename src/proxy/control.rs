@@ -11,11 +11,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::listen::Bound;
-use super::nodes::{self, Nodes};
+use super::nodes::Nodes;
 use super::worker::{Handle, Incoming};
-use super::{acl, learn};
 use crate::admin::{Prober, http};
-use crate::channel::Channel;
 use crate::coherence::TOUCH_PARTS;
 use crate::downstream::{Peer, Shared};
 use crate::error::{Error, Kind, Result, Side};
@@ -126,27 +124,7 @@ impl Control {
             );
             others.spawn(http::serve(listener, metrics_path, Arc::new(prober)));
         }
-        let master = nodes.master.clone();
-        if shared.settings.caching && !channel.is_empty() {
-            let (cache, metrics) = (Arc::clone(&shared.cache), Arc::clone(&shared.metrics));
-            let listen = move |handshake| {
-                let channel = Channel {
-                    handshake,
-                    name: channel.clone(),
-                    cache: Arc::clone(&cache),
-                    metrics: Arc::clone(&metrics),
-                };
-                channel.watch()
-            };
-            others.spawn(nodes::at_master(master.clone(), handshake.clone(), listen));
-        }
-        let watched = Arc::clone(&shared);
-        let watch_rights = move |handshake| acl::watch(Arc::clone(&watched), handshake);
-        others.spawn(nodes::at_master(master.clone(), handshake.clone(), watch_rights));
-        let watched = Arc::clone(&shared);
-        let learn = move |handshake| learn::watch(Arc::clone(&watched), Arc::clone(&gauges), handshake);
-        others.spawn(nodes::at_master(master, handshake.clone(), learn));
-        nodes.watch(&shared, handshake, &mut others);
+        nodes.watch(&shared, &gauges, &handshake, channel, &mut others);
         others.spawn(keep_warm(Arc::clone(&shared), touch_interval));
         others.spawn(upkeep(Arc::clone(&shared)));
         drop(phase.wait_for(|phase| *phase != Phase::Serving).await);

@@ -15,6 +15,7 @@ mod learn;
 mod listen;
 mod nodes;
 mod partitions;
+mod settings;
 mod worker;
 
 pub use builder::Builder;

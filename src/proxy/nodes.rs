@@ -3,15 +3,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::{acl, learn};
+use crate::channel::Channel;
 use crate::config::Address;
 use crate::discovery::{Discovery, Monitor};
 use crate::downstream::Shared;
 use crate::topology::Topology;
-use crate::upstream::{Handshake, Whereabouts};
+use crate::upstream::{Gauges, Handshake, Whereabouts};
 
 /// What is known of the nodes, and who is told.
 pub(super) struct Nodes {
@@ -27,12 +30,43 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Follows what is found for as long as the proxy runs.
-    pub(super) fn watch(self, shared: &Shared, handshake: Handshake, tasks: &mut JoinSet<()>) {
+    /// Follows what is found, and watches the master wherever it is, for as long as the proxy runs. `channel`: the application
+    /// channel; empty: none.
+    pub(super) fn watch(
+        self,
+        shared: &Arc<Shared>,
+        gauges: &Arc<Gauges>,
+        handshake: &Handshake,
+        channel: String,
+        tasks: &mut JoinSet<()>,
+    ) {
+        if shared.settings.caching && !channel.is_empty() {
+            let shared = Arc::clone(shared);
+            let listen = move |handshake| {
+                let channel = Channel {
+                    handshake,
+                    name: channel.clone(),
+                    cache: Arc::clone(&shared.cache),
+                    metrics: Arc::clone(&shared.metrics),
+                };
+                channel.watch()
+            };
+            tasks.spawn(at_master(self.master.clone(), handshake.clone(), listen));
+        }
+        let watched = Arc::clone(shared);
+        let watch_rights = move |handshake| acl::watch(Arc::clone(&watched), handshake);
+        tasks.spawn(at_master(self.master.clone(), handshake.clone(), watch_rights));
+        let (learner, gauges) = (Arc::clone(shared), Arc::clone(gauges));
+        let learn = move |handshake| {
+            // Of this node nothing is known yet.
+            gauges.reachable.store(false, Ordering::Relaxed);
+            learn::watch(Arc::clone(&learner), Arc::clone(&gauges), handshake)
+        };
+        tasks.spawn(at_master(self.master.clone(), handshake.clone(), learn));
         if let Some(routing) = &shared.routing {
             let monitor = Monitor {
                 routing: Arc::clone(routing),
-                handshake,
+                handshake: handshake.clone(),
                 zones: self.zones,
                 hurry: Arc::clone(&shared.hurry),
             };
@@ -65,11 +99,7 @@ async fn follow(found: watch::Sender<Arc<Topology>>, tell: watch::Sender<Option<
 }
 
 /// Does `work` with the master for as long as that is where it is, and once more wherever it is then.
-pub(super) async fn at_master<F: Future<Output = ()>>(
-    master: Whereabouts,
-    handshake: Handshake,
-    work: impl Fn(Handshake) -> F,
-) {
+async fn at_master<F: Future<Output = ()>>(master: Whereabouts, handshake: Handshake, work: impl Fn(Handshake) -> F) {
     loop {
         let address = master.known().await;
         let handshake = Handshake {

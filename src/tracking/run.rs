@@ -79,20 +79,7 @@ impl<W, O: Outbox<W>> Keeper<W, O> {
         let mut silent = 0;
         loop {
             let skip = silent | if self.own { 0 } else { *self.silent.borrow() };
-            let master = self.master.clone();
-            let Some(address) = self.while_refusing(master.known()).await else {
-                return;
-            };
-            self.handshake.address = address;
-            let climbing = climb(Arc::clone(&self.ladder), self.handshake.clone(), skip);
-            let address = self.handshake.address.clone();
-            let climbing = async {
-                tokio::select! {
-                    climbed = climbing => Some(climbed),
-                    () = master.left(&address) => None,
-                }
-            };
-            let Some(climbed) = self.while_refusing(climbing).await else {
+            let Some(climbed) = self.climb_at_master(skip).await else {
                 return;
             };
             let Some((up, passed)) = climbed else { continue };
@@ -137,6 +124,21 @@ impl<W, O: Outbox<W>> Keeper<W, O> {
                 Some(Err(_over)) => {}
             }
         }
+    }
+
+    /// Connects to the master, once it is known where that is. `None`: told to stop. `Some(None)`: it is elsewhere by now.
+    async fn climb_at_master(&mut self, skip: u8) -> Option<Option<(Result<Up, NoneUp>, Vec<PassedOver>)>> {
+        let master = self.master.clone();
+        self.handshake.address = self.while_refusing(master.known()).await?;
+        let (handshake, address) = (self.handshake.clone(), self.handshake.address.clone());
+        let climbing = climb(Arc::clone(&self.ladder), handshake, skip);
+        let climbing = async {
+            tokio::select! {
+                climbed = climbing => Some(climbed),
+                () = master.left(&address) => None,
+            }
+        };
+        self.while_refusing(climbing).await
     }
 
     /// A server that refuses is asked less often than one that is away; about what it will not do for this user, less and

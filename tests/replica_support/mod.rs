@@ -6,7 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use nearhit::time::{self, Instant};
 
 use super::support::{Nearhit, RedisServer, Reply, SOON, wait_for};
 
@@ -44,7 +46,8 @@ impl LateLink {
 
     /// From here on what the server says comes so late.
     pub fn be_late(&self, by: Duration) {
-        self.late.store(by.as_millis() as u64, Ordering::Relaxed);
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.late.store(millis, Ordering::Relaxed);
     }
 }
 
@@ -52,11 +55,12 @@ fn clone(stream: &TcpStream) -> TcpStream {
     stream.try_clone().expect("clone a socket")
 }
 
+#[allow(clippy::disallowed_methods, reason = "being late is what the link is for")]
 fn pass_on(mut from: TcpStream, mut to: TcpStream, late: &AtomicU64) {
     let (send, receive) = mpsc::channel::<(Instant, Vec<u8>)>();
     let writer = std::thread::spawn(move || {
         for (due, bytes) in receive {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            std::thread::sleep(due.since(time::now()));
             if to.write_all(&bytes).is_err() {
                 break;
             }
@@ -65,7 +69,7 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, late: &AtomicU64) {
     });
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        let due = Instant::now() + Duration::from_millis(late.load(Ordering::Relaxed));
+        let due = time::now().after(Duration::from_millis(late.load(Ordering::Relaxed)));
         if send.send((due, buffer[..count].to_vec())).is_err() {
             break;
         }
