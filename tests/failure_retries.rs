@@ -4,10 +4,11 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use support::{Nearhit, RedisServer, SOON, wait_for};
 
 /// A way to a server that can lose requests and connections.
@@ -48,7 +49,7 @@ impl Way {
                     continue;
                 };
                 let clone = |stream: &TcpStream| stream.try_clone().expect("clone a socket");
-                shared.open.lock().expect("a lock").push(clone(&asking));
+                shared.open.lock().push(clone(&asking));
                 let (from, to) = (clone(&answering), clone(&asking));
                 let state = Arc::clone(&shared);
                 std::thread::spawn(move || state.answer(from, to));
@@ -65,7 +66,7 @@ impl Way {
 
     /// Closes all connections there are now.
     fn cut(&self) {
-        for stream in self.state.open.lock().expect("a lock").drain(..) {
+        for stream in self.state.open.lock().drain(..) {
             let _gone = stream.shutdown(Shutdown::Both);
         }
     }

@@ -56,7 +56,7 @@ pub struct EntryId<'a> {
 
 /// One cached reply.
 ///
-/// It is always made in a box. Its text has one of the lengths of which [`allocated`] wastes nothing.
+/// It is always made in a box. Its text has one of the lengths of which `allocated` wastes nothing.
 #[derive(Debug)]
 pub struct Entry<Text: ?Sized = [u8]> {
     /// Its text is there instead.
