@@ -63,7 +63,8 @@ impl Nodes {
             replicas: Vec::new(),
             sentinels: Vec::new(),
         };
-        for number in 0..topology.replicates().then_some(REPLICAS).unwrap_or_default() {
+        let replicas = if topology.replicates() { REPLICAS } else { 0 };
+        for number in 0..replicas {
             let dir = dir.join(format!("replica-{number}"));
             let mut replica = Redis::new(program.to_owned(), dir, args, None)?;
             replica.follow(&nodes.primary).await?;
@@ -73,10 +74,8 @@ impl Nodes {
         for node in nodes.all() {
             add_guest(&node).await.map_err(Failure::new)?;
         }
-        for number in 0..(topology == Topology::Sentinel)
-            .then_some(SENTINELS)
-            .unwrap_or_default()
-        {
+        let sentinels = if topology == Topology::Sentinel { SENTINELS } else { 0 };
+        for number in 0..sentinels {
             let sentinel = Sentinel::start(program, &dir.join(format!("sentinel-{number}")), &nodes.primary).await?;
             nodes.sentinels.push(sentinel);
         }
@@ -134,16 +133,7 @@ impl Nodes {
     async fn wait_until_known(&self) -> Result<(), String> {
         let known = async {
             for sentinel in &self.sentinels {
-                loop {
-                    let asked = sentinel.target().command(&format!("SENTINEL MASTER {GROUP}")).await;
-                    let said = words(asked);
-                    let is = |field: &str, count: usize| {
-                        let value = said.iter().skip_while(|word| *word != field).nth(1);
-                        value.is_some_and(|value| *value == count.to_string())
-                    };
-                    if is("num-slaves", REPLICAS) && is("num-other-sentinels", SENTINELS - 1) {
-                        break;
-                    }
+                while !sentinel.knows_everybody().await {
                     sleep(POLL).await;
                 }
             }
@@ -250,6 +240,15 @@ impl Sentinel {
         };
         sentinel.process.start(command, dir).await?;
         Ok(sentinel)
+    }
+
+    async fn knows_everybody(&self) -> bool {
+        let said = words(self.target().command(&format!("SENTINEL MASTER {GROUP}")).await);
+        let is = |field: &str, count: usize| {
+            let value = said.iter().skip_while(|word| *word != field).nth(1);
+            value.is_some_and(|value| *value == count.to_string())
+        };
+        is("num-slaves", REPLICAS) && is("num-other-sentinels", SENTINELS - 1)
     }
 
     fn addr(&self) -> String {
