@@ -5,10 +5,10 @@ SHELL := /bin/sh
 # Recipes are safe to run with nothing on stdin: none of them asks.
 .DEFAULT_GOAL := help
 
-.PHONY: help run test fmt lint doc bench bench-instructions bench-cache bench-hit-ratio load loom model mutants mutants-table mutants-live fuzz test-clients differential strangers failovers selftest selftest-modes clean need-redis need-rust
+.PHONY: help run test fmt lint doc bench bench-instructions bench-cache bench-hit-ratio load loom model mutants mutants-table mutants-live fuzz test-clients differential strangers failovers selftest selftest-modes selftest-topologies clean need-redis need-rust
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: need-redis ## a Redis primary, two replicas and nearhit on 127.0.0.1:6380, until Ctrl-C
 	$(CARGO) build --release --locked --bin nearhit
@@ -80,7 +80,7 @@ test-clients: need-redis need-rust ## client libraries and applications through 
 	deploy/test-clients.sh
 
 differential: need-redis need-rust ## fresh random sequences against a redis-server, for ten minutes or SECONDS=60
-	NEARHIT_DIFFERENTIAL_SECONDS=$(or $(SECONDS),600) $(CARGO) test --locked --test differential
+	NEARHIT_DIFFERENTIAL_SECONDS=$(or $(SECONDS),600) $(CARGO) test --locked --test differential --test differential_topologies
 
 strangers: need-redis need-rust ## sessions that come and go while others check every reply: a million, or REPLIES=5000000
 	NEARHIT_REPLIES=$(or $(REPLIES),1000000) $(CARGO) test --locked --test no_reply_to_a_stranger -- --nocapture
@@ -97,6 +97,13 @@ selftest-modes: need-redis ## the selftest in every mode of invalidation, SECOND
 	@for mode in tracking redirect broadcast keyspace ttl; do \
 		echo "== $$mode"; \
 		"$${CARGO_TARGET_DIR:-target}/release/nearhit" selftest --mode $$mode --seconds $(or $(SECONDS),30) $(SELFTEST_ARGS) || exit 1; \
+	done
+
+selftest-topologies: need-redis ## the selftest with one server, before replicas, and before sentinels, SECONDS=60 each
+	$(CARGO) build --release --locked --bin nearhit
+	@for topology in single replicas 'replicas --mode off' sentinel; do \
+		echo "== $$topology"; \
+		"$${CARGO_TARGET_DIR:-target}/release/nearhit" selftest --topology $$topology --seconds $(or $(SECONDS),60) $(SELFTEST_ARGS) || exit 1; \
 	done
 
 clean: ## remove what was built

@@ -109,6 +109,7 @@ fn selftest_flags(matches: &ArgMatches) -> SelftestFlags {
     let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
     SelftestFlags {
         upstream: text("upstream"),
+        topology: text("topology"),
         seconds: number("seconds"),
         operations: number("operations"),
         seed: number("seed"),
@@ -168,6 +169,7 @@ fn selftest_command() -> Command {
     Command::new("selftest")
         .about(about)
         .arg(arg("upstream", "URL", upstream.to_owned()))
+        .arg(arg("topology", "NAME", "Servers of its own: single, replicas (nearhit reads from them) or sentinel [default: single]".to_owned()))
         .arg(number("seconds", format!("How long clients work [default: {}]", selftest::SECONDS)))
         .arg(number("operations", "Stop after so many checked operations; fewer are a failure".to_owned()))
         .arg(number("seed", "Begins all random choices [default: another one each time]".to_owned()))

@@ -13,7 +13,8 @@
 //! | `workload`, `requests`, `replies` | operations, as bytes, and what their replies say |
 //! | `client`, `batch`, `answers` | one client: its connection, its requests, its replies |
 //! | `relay`, `servers`, `exchange` | the way to the server; processes; questions of the checker's own |
-//! | `faults`, `path_faults`, `server_faults` | what is broken on purpose |
+//! | `topology`, `nodes` | replicas and sentinels, if there are any; who takes whose place |
+//! | `faults`, `path_faults`, `server_faults`, `replica_faults` | what is broken on purpose |
 //! | `converge`, `proof`, `report` | the comparison at the end, what the instances counted, what is said |
 //!
 //! Exit status: 0 nothing was violated, 1 something was, 2 the run could not be made or tested too little.
@@ -27,10 +28,12 @@ mod exchange;
 mod faults;
 mod findings;
 mod modes;
+mod nodes;
 mod options;
 mod path_faults;
 mod proof;
 mod relay;
+mod replica_faults;
 mod replies;
 mod report;
 mod requests;
@@ -38,6 +41,7 @@ mod run;
 mod server_faults;
 mod servers;
 mod story;
+mod topology;
 mod workload;
 mod world;
 

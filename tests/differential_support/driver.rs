@@ -1,9 +1,10 @@
 //! Runs sequences: each step on the server first, whose word is law, then through nearhit, which must say the same.
 
-use super::Profile;
 use super::side::{Side, until};
+use super::stage::{self, Stage};
 use super::steps::{Send, Step};
 use super::wanted::{self, Alike};
+use super::{Behind, Profile};
 use crate::session_support::{CACHE_ALL, Dice, hits, wait_for_cache};
 use crate::support::resp::{decode, encode};
 use crate::support::{Nearhit, RedisServer, Reply, Resp, SOON};
@@ -13,13 +14,6 @@ use std::time::Duration;
 /// The database of the canary. No sequence goes there.
 const CAGE: &str = "15";
 const CANARY: &str = "canary";
-
-/// What both servers know from the start.
-const USERS: &[&str] = &[
-    "ACL SETUSER alice on >wonderland ~s* ~l* ~z* &c* +@all -@dangerous",
-    "ACL SETUSER bob on >builder ~* &* +@read +@connection +@transaction +@pubsub",
-    "ACL SETUSER off off >wonderland ~* &* +@all",
-];
 
 /// Why a sequence failed.
 #[derive(Debug)]
@@ -54,7 +48,9 @@ pub struct Driver {
     /// How long nearhit may take.
     pub patience: Duration,
     pub nearhit: Nearhit,
-    _servers: [RedisServer; 2],
+    password: Option<&'static str>,
+    stage: Stage,
+    _server: RedisServer,
 }
 
 /// A cached key, by which one sees that every message of the server so far has been heeded.
@@ -65,17 +61,16 @@ struct Canary {
 
 impl Driver {
     pub fn start(profile: &Profile) -> Self {
-        let servers = [(), ()].map(|()| {
-            let builder = RedisServer::builder();
-            let server = builder.arg("--hz", "500").arg("--enable-debug-command", "yes").start();
-            server.client().lines_ok(USERS);
-            if let Some(password) = profile.password {
-                server.client().line(&format!("CONFIG SET requirepass {password}"));
-            }
-            server
-        });
-        let url = format!("redis://{}{}", profile.login, servers[1].addr());
-        let nearhit = Nearhit::serve_with(&url, &[CACHE_ALL, profile.nearhit].concat());
+        let (server, mut stage) = (stage::server(profile), Stage::start(profile));
+        let url = stage.url(profile.login);
+        let routing: &[&str] = match profile.behind {
+            Behind::Server => &[],
+            Behind::Replicas | Behind::Sentinels => &["--routing.reads", "prefer-replica"],
+        };
+        let nearhit = Nearhit::serve_with(&url, &[CACHE_ALL, routing, profile.nearhit].concat());
+        if profile.behind != Behind::Server {
+            stage.wait_until_found(&nearhit);
+        }
         if profile.cached {
             wait_for_cache(&nearhit);
         }
@@ -85,21 +80,30 @@ impl Driver {
             client
         });
         // After everything that counts: what nearhit holds at the server is none of the test's.
-        let proxied = Side::new(&servers[1], nearhit.addr(), profile.password);
+        let proxied = Side::new(stage.primary(), nearhit.addr(), profile.password);
         Self {
-            direct: Side::new(&servers[0], servers[0].addr(), profile.password),
+            direct: Side::new(&server, server.addr(), profile.password),
             proxied,
             canary: Canary { client, sung: 0 },
             heard: Vec::new(),
             patience: SOON,
             nearhit,
-            _servers: servers,
+            password: profile.password,
+            stage,
+            _server: server,
         }
     }
 
     /// Reads that were answered from memory so far.
     pub fn hits(&self) -> f64 {
         hits(&self.nearhit)
+    }
+
+    /// Another node takes the place of the primary behind nearhit.
+    pub fn fail_over(&mut self) {
+        self.stage.fail_over();
+        self.stage.wait_until_found(&self.nearhit);
+        self.proxied = Side::new(self.stage.primary(), self.nearhit.addr(), self.password);
     }
 
     /// Runs a sequence from a clean start to a clean end.
@@ -236,8 +240,12 @@ impl Driver {
         self.sing()
     }
 
-    /// Changes the canary, and waits until nearhit knows.
+    /// Changes the canary, and waits until nearhit knows, and until replicas have it, too.
     fn sing(&mut self) -> Result<(), String> {
+        let replicas = self.stage.replicas();
+        if replicas > 0 {
+            self.proxied.replicas_follow(replicas)?;
+        }
         let Some(client) = &mut self.canary.client else {
             return Ok(());
         };

@@ -5,21 +5,38 @@
 //!                                              └ proxied ─→ nearhit ─→ redis-server  ─→ ═ wanted ═→ the same, or a failure
 //! failure ─shrink→ the fewest steps that still fail, with both transcripts side by side
 //! ```
-#![allow(unreachable_pub, reason = "the module is private to its test")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary compiles this module and uses its own part of it"
+)]
 
 pub mod driver;
 pub mod gaps;
 pub mod grammar;
+pub mod runs;
 pub mod sequence;
 pub mod shrink;
 pub mod side;
+pub mod stage;
 pub mod steps;
 pub mod wanted;
+
+/// What nearhit stands before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    Server,
+    /// A server with two replicas.
+    Replicas,
+    /// The same, known to three sentinels.
+    Sentinels,
+}
 
 /// How connections of a sequence begin and what nearhit stands before.
 #[derive(Clone, Copy, Debug)]
 pub struct Profile {
     pub name: &'static str,
+    pub behind: Behind,
     /// Arguments of nearhit.
     pub nearhit: &'static [&'static str],
     /// User and password before the address in nearhit's upstream, as in a URL.

@@ -188,6 +188,22 @@ impl Side {
         self.control.read_reply_bytes()
     }
 
+    /// Waits until so many replicas have all that was written until now.
+    pub fn replicas_follow(&mut self, replicas: usize) -> Result<(), String> {
+        // WAIT is about what its own connection wrote.
+        for words in [
+            &["SELECT", "14"][..],
+            &["SET", "written", "last"],
+            &["DEL", "written"],
+            &["SELECT", "0"],
+        ] {
+            self.ask(words);
+        }
+        until("the replicas to follow", || {
+            self.ask(&["WAIT", &replicas.to_string(), "100"]) == format!(":{replicas}\r\n").into_bytes()
+        })
+    }
+
     /// What stands in `INFO`.
     pub fn counters(&mut self) -> Counters {
         let info = String::from_utf8(self.ask(&["INFO", "clients", "stats"])).expect("text");

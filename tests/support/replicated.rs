@@ -1,6 +1,6 @@
 //! Several nodes: a primary with replicas, sentinels that watch them, and a discovery that looks for them.
 
-use super::redis::RedisServer;
+use super::redis::{Builder, RedisServer};
 use super::sentinel::Sentinel;
 use super::wait::wait_for;
 use ::nearhit::config::{Address, Credentials, UpstreamPlace};
@@ -25,8 +25,25 @@ impl Replicated {
     /// Starts a primary and so many replicas, and waits until each holds what the primary holds.
     #[track_caller]
     pub fn start(replicas: usize) -> Self {
-        let primary = RedisServer::start();
-        let followers: Vec<_> = (0..replicas).map(|_| RedisServer::replica_of(&primary)).collect();
+        Self::start_with(replicas, &[])
+    }
+
+    /// The same, with more settings of all nodes.
+    #[track_caller]
+    pub fn start_with(replicas: usize, args: &[(&str, &str)]) -> Self {
+        let with = |builder: Builder| {
+            args.iter()
+                .fold(builder, |builder, (name, value)| builder.arg(name, value))
+        };
+        let primary = with(RedisServer::builder()).start();
+        let follow = |_| {
+            let conf = super::root().join("redis-conf/replica.conf");
+            let builder = RedisServer::builder().conf(conf).replica_of(&primary);
+            let replica = with(builder).start();
+            replica.wait_for_link();
+            replica
+        };
+        let followers: Vec<_> = (0..replicas).map(follow).collect();
         let nodes = std::iter::once(primary).chain(followers).collect();
         let replicated = Self { nodes };
         replicated.wait_until_synced(0);
@@ -101,7 +118,13 @@ impl SentinelGroup {
     /// Starts them all and waits until the sentinels know everybody.
     #[track_caller]
     pub fn start() -> Self {
-        let nodes = Replicated::start(2);
+        Self::start_with(&[])
+    }
+
+    /// The same, with more settings of all nodes.
+    #[track_caller]
+    pub fn start_with(args: &[(&str, &str)]) -> Self {
+        let nodes = Replicated::start_with(2, args);
         let edits = [
             (
                 "down-after-milliseconds mymaster 2000",
@@ -131,6 +154,17 @@ impl SentinelGroup {
                 .cmd(&["SENTINEL", "FAILOVER", "mymaster"]);
             answer == "OK"
         });
+    }
+
+    /// Which node all sentinels hold for the primary, once they agree.
+    #[track_caller]
+    pub fn primary(&mut self) -> usize {
+        wait_for("the sentinels to agree", FAILOVER, || {
+            let mut said: Vec<_> = self.sentinels.iter().map(|sentinel| sentinel.primary().1).collect();
+            said.dedup();
+            let port = if let [port] = said[..] { port } else { return None };
+            self.nodes.nodes.iter().position(|node| node.port() == port)
+        })
     }
 
     /// Where a sentinel is.

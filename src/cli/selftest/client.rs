@@ -7,6 +7,7 @@
 
 use super::cell::{Broken, Content, Kind, Outcome, Read, Ttl};
 use super::requests;
+use super::servers::Place;
 use super::workload::{Op, Random};
 use super::world::{Part, Region, SLACK, World};
 use nearhit::resp::{ReplyLimits, ReplyScan, ReplyScanner, Version};
@@ -31,8 +32,7 @@ const CAS_SHARE: u64 = 4;
 /// Who a client is.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
-    /// `host:port`.
-    pub(super) addr: String,
+    pub(super) addr: Place,
     /// The instance behind that address; `None`: the server itself.
     pub(super) via: Option<usize>,
     pub(super) version: Version,
@@ -178,10 +178,8 @@ impl Wire {
 impl Session {
     /// Connects and greets.
     async fn connect(&self) -> Option<Wire> {
-        let stream = timeout(PATIENCE, TcpStream::connect(&self.seat.addr))
-            .await
-            .ok()?
-            .ok()?;
+        let addr = self.seat.addr.now();
+        let stream = timeout(PATIENCE, TcpStream::connect(&addr)).await.ok()?.ok()?;
         stream.set_nodelay(true).ok()?;
         let mut wire = Wire {
             stream,
@@ -207,7 +205,8 @@ impl Session {
                 None => wire.fill().await?,
             }
         }
-        Some(wire)
+        // Who came too late to be sent away from an old primary must go by himself.
+        (addr == self.seat.addr.now()).then_some(wire)
     }
 
     /// A new connection is a new session.

@@ -34,7 +34,7 @@ pub(super) async fn check(world: &World, direct: &str, seats: &[Seat]) -> Result
                 let before = ask(world, direct, seat, place, &questions).await?;
                 let mut near = Vec::new();
                 for _ in 0..TIMES {
-                    near.push(ask(world, &seat.addr, seat, place, &questions).await?);
+                    near.push(ask(world, &seat.addr.now(), seat, place, &questions).await?);
                 }
                 let after = ask(world, direct, seat, place, &questions).await?;
                 compared += compare(world, seat, &questions, [&before, &after], &near);

@@ -1,5 +1,6 @@
 //! Which faults there are, which are on now, and how often each was made.
 
+use super::workload::Random;
 use super::world::World;
 use nearhit::time::{self, Instant};
 use parking_lot::Mutex;
@@ -10,12 +11,18 @@ use std::time::Duration;
 /// Whom a fault needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Nothing but the relays and the instances: harmless to whoever shares the server.
+    /// Nothing but the relays: harmless to whoever shares the server.
     Path,
+    /// Nothing but the instances.
+    Instance,
     /// Commands that everybody at the server feels.
     Commands,
     /// The server's process.
     Process,
+    /// The replicas.
+    Replica,
+    /// The sentinels.
+    Sentinel,
 }
 
 /// One kind of fault.
@@ -55,10 +62,16 @@ pub(super) enum Fault {
     FlushDb,
     AclChange,
     ClockJump,
+    ReplicaKill,
+    ReplicaStop,
+    ReplicaLink,
+    /// A replica is to be sent everything once more.
+    ReplicaResync,
+    FailOver,
 }
 
 /// All kinds; a fault's place here is its bit.
-pub(super) const ALL: [(Fault, &str, Reach); 33] = [
+pub(super) const ALL: [(Fault, &str, Reach); 38] = [
     (Fault::DelayTo, "delay-to", Reach::Path),
     (Fault::DelayFrom, "delay-from", Reach::Path),
     (Fault::DelayCrossed, "delay-crossed", Reach::Path),
@@ -71,8 +84,8 @@ pub(super) const ALL: [(Fault, &str, Reach); 33] = [
     (Fault::ResetData, "reset-data", Reach::Path),
     (Fault::CloseMidFrame, "close-mid-frame", Reach::Path),
     (Fault::OneByteSegments, "one-byte-segments", Reach::Path),
-    (Fault::InstanceStop, "instance-stop", Reach::Path),
-    (Fault::InstanceKill, "instance-kill", Reach::Path),
+    (Fault::InstanceStop, "instance-stop", Reach::Instance),
+    (Fault::InstanceKill, "instance-kill", Reach::Instance),
     (Fault::KillNormal, "kill-normal", Reach::Commands),
     (Fault::KillPubSub, "kill-pubsub", Reach::Commands),
     (Fault::KillTracked, "kill-tracked", Reach::Commands),
@@ -92,6 +105,11 @@ pub(super) const ALL: [(Fault, &str, Reach); 33] = [
     (Fault::FlushDb, "flushdb", Reach::Commands),
     (Fault::AclChange, "acl-change", Reach::Commands),
     (Fault::ClockJump, "clock-jump", Reach::Process),
+    (Fault::ReplicaKill, "replica-kill", Reach::Replica),
+    (Fault::ReplicaStop, "replica-stop", Reach::Replica),
+    (Fault::ReplicaLink, "replica-link", Reach::Replica),
+    (Fault::ReplicaResync, "replica-resync", Reach::Replica),
+    (Fault::FailOver, "failover", Reach::Sentinel),
 ];
 
 impl Fault {
@@ -115,6 +133,34 @@ pub(super) fn names(mask: u64) -> String {
     match names.is_empty() {
         true => "none".to_owned(),
         false => names.join(", "),
+    }
+}
+
+/// What a lane makes next: all its faults in an order by chance, again and again.
+#[derive(Debug)]
+pub(super) struct Order {
+    faults: Vec<Fault>,
+    round: Vec<Fault>,
+}
+
+impl Order {
+    pub(super) fn new(faults: Vec<Fault>) -> Self {
+        Self {
+            faults,
+            round: Vec::new(),
+        }
+    }
+
+    /// `None`: the run is over, or there is none at all.
+    pub(super) fn next(&mut self, random: &mut Random, world: &World) -> Option<Fault> {
+        if world.is_stopping() {
+            return None;
+        }
+        if self.round.is_empty() {
+            self.round.clone_from(&self.faults);
+            random.shuffle(&mut self.round);
+        }
+        self.round.pop()
     }
 }
 

@@ -23,6 +23,11 @@ pub(super) fn instance_args(mode: Option<&str>, bound: Duration) -> Vec<String> 
     vec![setting.to_owned(), value]
 }
 
+/// Whether anything is answered from memory.
+pub(super) fn caches(mode: Option<&str>) -> bool {
+    mode != Some("off")
+}
+
 /// Whether anybody tells the instances of changes.
 pub(super) fn tells(mode: Option<&str>) -> bool {
     mode != Some("ttl")

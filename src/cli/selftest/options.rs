@@ -3,7 +3,8 @@
 use super::Failure;
 use super::cell::MAX_INSTANCES;
 use super::faults::{ALL, Fault, Reach};
-use super::servers::Target;
+use super::servers::{Place, Target};
+use super::topology::Topology;
 use nearhit::config::{Address, UpstreamUrl};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct SelftestFlags {
     pub(in crate::cli) upstream: Option<String>,
+    pub(in crate::cli) topology: Option<String>,
     pub(in crate::cli) seconds: Option<u64>,
     pub(in crate::cli) operations: Option<u64>,
     pub(in crate::cli) seed: Option<u64>,
@@ -44,6 +46,7 @@ pub(in crate::cli) const VIOLATIONS: u64 = 1000;
 pub(super) struct Options {
     /// Somebody else's server and the database to begin with; `None`: one of our own.
     pub(super) upstream: Option<(Target, u32, UpstreamUrl)>,
+    pub(super) topology: Topology,
     pub(super) longest: Duration,
     /// Stop after so many checked operations; fewer are a failure.
     pub(super) operations: Option<u64>,
@@ -62,11 +65,13 @@ pub(super) struct Options {
 impl Options {
     pub(super) fn read(flags: SelftestFlags, seed: u64) -> Result<Self, Failure> {
         let upstream = flags.upstream.as_deref().map(target).transpose()?;
-        let faults = faults(
-            flags.faults.as_deref().unwrap_or("all"),
-            upstream.is_some(),
-            flags.allow_destructive,
-        )?;
+        let topology = topology(flags.topology.as_deref(), upstream.is_some())?;
+        let site = Site {
+            topology,
+            foreign: upstream.is_some(),
+            allow_destructive: flags.allow_destructive,
+        };
+        let faults = site.faults(flags.faults.as_deref().unwrap_or("all"))?;
         let seconds = match (flags.seconds, flags.operations) {
             (Some(seconds), _) => seconds,
             (None, Some(_)) => LONGEST,
@@ -88,47 +93,72 @@ impl Options {
             json: flags.json,
             redis_server: flags.redis_server,
             upstream,
+            topology,
             faults,
         })
     }
 }
 
-/// The faults that were asked for, or why they cannot be.
-fn faults(asked: &str, foreign: bool, allow_destructive: bool) -> Result<Vec<Fault>, Failure> {
-    let possible = |fault: Fault| match fault.reach() {
-        Reach::Path => true,
-        Reach::Commands => !foreign || allow_destructive,
-        Reach::Process => !foreign,
+fn topology(name: Option<&str>, foreign: bool) -> Result<Topology, Failure> {
+    let Some(name) = name else {
+        return Ok(Topology::default());
     };
-    match asked {
-        "none" => return Ok(Vec::new()),
-        "all" => {
-            return Ok(ALL
-                .map(|row| row.0)
-                .into_iter()
-                .filter(|fault| possible(*fault))
-                .collect());
-        }
-        _ => {}
+    let topology = Topology::named(name).ok_or_else(|| {
+        let known = Topology::names();
+        Failure::new(format!("--topology: there is no '{name}'; there are {known}"))
+    })?;
+    match foreign && topology.replicates() {
+        true => Err(Failure::new(
+            "--topology is for servers of our own, not for --upstream".to_owned(),
+        )),
+        false => Ok(topology),
     }
-    let mut faults = Vec::new();
-    for name in asked.split(',').map(str::trim) {
-        let Some((fault, ..)) = ALL.iter().find(|row| row.1 == name) else {
-            let known = ALL.map(|row| row.1).join(", ");
-            return Err(Failure::new(format!(
-                "--faults: there is no '{name}'; there are all, none, {known}"
-            )));
+}
+
+/// What faults would meet.
+struct Site {
+    topology: Topology,
+    /// The server is somebody else's.
+    foreign: bool,
+    allow_destructive: bool,
+}
+
+impl Site {
+    /// The faults that were asked for, or why they cannot be.
+    fn faults(&self, asked: &str) -> Result<Vec<Fault>, Failure> {
+        match asked {
+            "none" => return Ok(Vec::new()),
+            "all" => {
+                let all = ALL.map(|row| row.0).into_iter();
+                return Ok(all.filter(|fault| self.forbids(*fault).is_none()).collect());
+            }
+            _ => {}
+        }
+        let mut faults = Vec::new();
+        for name in asked.split(',').map(str::trim) {
+            let Some((fault, ..)) = ALL.iter().find(|row| row.1 == name) else {
+                let known = ALL.map(|row| row.1).join(", ");
+                return Err(Failure::new(format!(
+                    "--faults: there is no '{name}'; there are all, none, {known}"
+                )));
+            };
+            if let Some(why) = self.forbids(*fault) {
+                return Err(Failure::new(format!("--faults: '{name}' is not made: {why}")));
+            }
+            faults.push(*fault);
+        }
+        Ok(faults)
+    }
+
+    fn forbids(&self, fault: Fault) -> Option<&'static str> {
+        let felt = match fault.reach() {
+            Reach::Commands => self.foreign && !self.allow_destructive,
+            Reach::Process => self.foreign,
+            _ => false,
         };
-        if !possible(*fault) {
-            let why =
-                "everybody at that server would feel it (--allow-destructive, where it is not the process itself)";
-            return Err(Failure::new(format!(
-                "--faults: '{name}' is not made at --upstream: {why}"
-            )));
-        }
-        faults.push(*fault);
+        let why = "everybody at that server would feel it (--allow-destructive, where it is not the process itself)";
+        felt.then_some(why).or_else(|| self.topology.forbids(fault))
     }
-    Ok(faults)
 }
 
 fn target(url: &str) -> Result<(Target, u32, UpstreamUrl), Failure> {
@@ -147,7 +177,7 @@ fn target(url: &str) -> Result<(Target, u32, UpstreamUrl), Failure> {
     };
     let has_credentials = !parsed.username.is_empty() || !parsed.password.is_empty();
     let target = Target {
-        addr: format!("{host}:{port}"),
+        addr: Place::at(format!("{host}:{port}")),
         credentials: has_credentials.then(|| (parsed.username.clone(), parsed.password.reveal().to_vec())),
     };
     Ok((target, parsed.db, parsed))
@@ -165,8 +195,7 @@ mod tests {
     fn a_run_is_a_minute_of_all_faults_unless_told_otherwise() {
         let options = read(SelftestFlags::default()).unwrap();
         assert_eq!((options.longest, options.seed), (Duration::from_secs(60), 7));
-        assert_eq!(options.faults.len(), ALL.len());
-        assert!(ALL.len() >= 20);
+        assert!(options.faults.len() >= 30);
     }
 
     #[test]
@@ -179,12 +208,37 @@ mod tests {
             ..SelftestFlags::default()
         };
         let options = read(flags("all", false)).unwrap();
-        assert!(options.faults.iter().all(|fault| fault.reach() == Reach::Path));
+        let harmless = [Reach::Path, Reach::Instance];
+        assert!(options.faults.iter().all(|fault| harmless.contains(&fault.reach())));
         let (target, db, _) = options.upstream.unwrap();
-        assert_eq!((target.addr.as_str(), db), ("staging:7000", 3));
+        assert_eq!((target.addr.now().as_str(), db), ("staging:7000", 3));
         assert!(read(flags("flushdb", false)).is_err());
         assert_eq!(read(flags("flushdb", true)).unwrap().faults, [Fault::FlushDb]);
         assert!(read(flags("restart-empty", true)).is_err());
+    }
+
+    #[test]
+    fn faults_are_those_that_the_topology_has() {
+        let flags = |topology: &str, faults: &str| SelftestFlags {
+            topology: Some(topology.to_owned()),
+            faults: Some(faults.to_owned()),
+            ..SelftestFlags::default()
+        };
+        let has = |topology: &str, fault: Fault| read(flags(topology, "all")).unwrap().faults.contains(&fault);
+        assert!(has("single", Fault::ClockJump) && !has("single", Fault::ReplicaKill));
+        assert!(has("replicas", Fault::ReplicaKill) && !has("replicas", Fault::FailOver));
+        assert!(has("sentinel", Fault::FailOver) && !has("sentinel", Fault::StallAll));
+        assert!(has("sentinel", Fault::InstanceKill));
+        assert!(
+            read(flags("replicas", "failover"))
+                .unwrap_err()
+                .contains("--topology sentinel")
+        );
+        assert!(
+            read(flags("cluster", "all"))
+                .unwrap_err()
+                .contains("single, replicas, sentinel")
+        );
     }
 
     #[test]

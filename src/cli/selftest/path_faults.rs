@@ -1,6 +1,6 @@
 //! Faults on the way to the server and of the instances themselves: one after the other, on an instance chosen by chance.
 
-use super::faults::{Fault, Marks};
+use super::faults::{Fault, Marks, Order};
 use super::proof::Proof;
 use super::relay::{Relay, Sky, Weather};
 use super::servers::Instance;
@@ -17,7 +17,7 @@ pub(super) struct PathLane<'a> {
     pub(super) marks: &'a Marks,
     pub(super) relays: &'a [Relay],
     pub(super) instances: &'a mut [Instance],
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Order,
     pub(super) random: Random,
     /// What the instances counted; a killed one takes its counters with it.
     pub(super) proof: &'a Mutex<Proof>,
@@ -28,20 +28,13 @@ pub(super) struct PathLane<'a> {
 impl PathLane<'_> {
     /// Makes faults until the run is over.
     pub(super) async fn run(mut self) {
-        while !self.world.is_stopping() && !self.faults.is_empty() {
-            let mut faults = self.faults.clone();
-            self.random.shuffle(&mut faults);
-            for fault in faults {
-                if self.world.is_stopping() {
-                    break;
-                }
-                let clear = self.clear.lock().await;
-                self.marks.begin(fault, self.world);
-                let made = self.make(fault).await;
-                self.marks.end(fault, made);
-                drop(clear);
-                sleep(self.random.millis(100, 500)).await;
-            }
+        while let Some(fault) = self.faults.next(&mut self.random, self.world) {
+            let clear = self.clear.lock().await;
+            self.marks.begin(fault, self.world);
+            let made = self.make(fault).await;
+            self.marks.end(fault, made);
+            drop(clear);
+            sleep(self.random.millis(100, 500)).await;
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) struct Counts {
     pub(super) lapsed: u64,
     /// Entries dropped because their key changed.
     pub(super) invalidated: u64,
+    /// Reads that replicas were asked.
+    pub(super) at_replicas: u64,
     /// Panics caught; always a bug.
     pub(super) panics: u64,
 }
@@ -42,6 +44,8 @@ impl Counts {
                 counts.invalidated += value;
             } else if is(unproved, "=\"lease\"") {
                 counts.lapsed += value;
+            } else if is("nearhit_reads_routed_total", "=\"replica\"") {
+                counts.at_replicas += value;
             } else if is("nearhit_panics_total", "") {
                 counts.panics += value;
             }
@@ -56,6 +60,7 @@ impl Counts {
             raced: self.raced + other.raced,
             lapsed: self.lapsed + other.lapsed,
             invalidated: self.invalidated + other.invalidated,
+            at_replicas: self.at_replicas + other.at_replicas,
             panics: self.panics + other.panics,
         }
     }
@@ -119,7 +124,8 @@ mod tests {
             nearhit_invalidations_total{kind=\"key\",effect=\"raced\"} 4\n\
             nearhit_invalidations_total{kind=\"key\",effect=\"removed\"} 8\n\
             nearhit_cache_unproved_total{reason=\"lease\"} 7\nnearhit_cache_unproved_total{reason=\"older\"} 6\n\
-            nearhit_panics_total 0\n";
+            nearhit_reads_routed_total{to=\"replica\",reason=\"setting\"} 11\n\
+            nearhit_reads_routed_total{to=\"primary\",reason=\"seen\"} 12\nnearhit_panics_total 0\n";
         let counts = Counts::read(page);
         let expected = Counts {
             hits: 7,
@@ -127,6 +133,7 @@ mod tests {
             raced: 4,
             lapsed: 7,
             invalidated: 8,
+            at_replicas: 11,
             panics: 0,
         };
         assert_eq!(counts, expected);

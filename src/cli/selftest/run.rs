@@ -3,16 +3,17 @@
 use super::Failure;
 use super::client::{self, Seat};
 use super::converge;
-use super::faults::{Fault, Marks, Reach};
+use super::faults::{Fault, Marks, Order, Reach};
 use super::findings::Findings;
 use super::modes;
+use super::nodes::Nodes;
 use super::options::Options;
 use super::path_faults::PathLane;
 use super::proof::Proof;
 use super::relay::Relay;
 use super::report::Report;
 use super::server_faults::{self, GUEST, ServerLane};
-use super::servers::{Instance, Redis, Target};
+use super::servers::{Instance, Place, Redis, Target};
 use super::workload::Random;
 use super::world::World;
 use nearhit::resp::Version;
@@ -67,7 +68,7 @@ async fn run(options: &Options) -> Result<Ended, Failure> {
 /// The processes of a run.
 struct Stage {
     /// None: the server is somebody else's.
-    redis: Option<Redis>,
+    nodes: Option<Nodes>,
     target: Target,
     relays: Vec<Relay>,
     instances: Vec<Instance>,
@@ -78,35 +79,26 @@ struct Stage {
 impl Stage {
     async fn build(options: &Options, dir: &Path, marks: &Marks) -> Result<Self, Failure> {
         let mut faults = options.faults.clone();
-        let (redis, target, first_db) = match &options.upstream {
+        let (nodes, target, first_db) = match &options.upstream {
             Some((target, db, _)) => (None, target.clone(), *db),
             None => {
-                let program = super::super::sandbox::find_server(options.redis_server.clone())
-                    .map_err(|failure| Failure::new(failure.message))?;
-                let faketime = server_faults::faketime().filter(|_| faults.contains(&Fault::ClockJump));
-                let args = modes::server_args(options.mode.as_deref());
-                let redis = start_redis(program, dir, args, faketime).await?;
-                if faults.contains(&Fault::ClockJump) && redis.faketime.is_none() {
-                    let why = "libfaketime is not installed, or this server does not start with it".to_owned();
-                    marks.skip(Fault::ClockJump, why);
-                    faults.retain(|fault| *fault != Fault::ClockJump);
-                }
-                let target = redis.target();
-                server_faults::add_guest(&target).await.map_err(Failure::new)?;
-                (Some(redis), target, 0)
+                let nodes = start_nodes(options, dir, &mut faults, marks).await?;
+                let target = nodes.target();
+                (Some(nodes), target, 0)
             }
         };
         let version = target.command("PING").await;
-        version.map_err(|error| Failure::new(format!("ask {}: {error}", target.addr)))?;
-        let prefix = match &redis {
+        version.map_err(|error| Failure::new(format!("ask {}: {error}", target.addr.now())))?;
+        let prefix = match &nodes {
             Some(_) => String::new(),
             None => format!("__nearhit_selftest:{}:", time::unix_micros()),
         };
         let findings = Findings::new(super::faults::ALL.len());
-        let mut world = World::new(prefix, vec![first_db, first_db + 1], options.bound, findings);
+        let bound = options.bound + options.topology.lag();
+        let mut world = World::new(prefix, vec![first_db, first_db + 1], bound, findings);
         world.orders_commands = modes::orders_commands(options.mode.as_deref());
         let mut stage = Self {
-            redis,
+            nodes,
             target,
             relays: Vec::new(),
             instances: Vec::new(),
@@ -122,15 +114,17 @@ impl Stage {
         let relayed = self.faults.iter().any(|fault| fault.reach() == Reach::Path);
         for number in 0..options.instances {
             let addr = if relayed {
-                let relay = start_relay(self.target.addr.clone())?;
+                let relay = start_relay(self.target.addr.now())?;
                 let addr = format!("127.0.0.1:{}", relay.port);
                 self.relays.push(relay);
                 addr
             } else {
-                self.target.addr.clone()
+                self.target.addr.now()
             };
+            let found = self.nodes.as_ref().and_then(Nodes::url);
+            let url = found.unwrap_or_else(|| upstream(options, &addr));
             let dir = dir.join(format!("nearhit-{number}"));
-            let mut instance = Instance::new(dir, &upstream(options, &addr), &settings(options, number))?;
+            let mut instance = Instance::new(dir, &url, &settings(options, number))?;
             instance.start().await?;
             self.instances.push(instance);
         }
@@ -142,11 +136,26 @@ impl Stage {
         for mut instance in self.instances {
             instance.process.stop().await;
         }
-        match self.redis {
-            Some(mut redis) => redis.process.stop().await,
+        match self.nodes {
+            Some(mut nodes) => nodes.stop().await,
             None => remove_keys(&self.world, &self.target).await,
         }
     }
+}
+
+/// Starts the servers of a run; takes a fault from the list that they do not bear.
+async fn start_nodes(options: &Options, dir: &Path, faults: &mut Vec<Fault>, marks: &Marks) -> Result<Nodes, Failure> {
+    let program = super::super::sandbox::find_server(options.redis_server.clone())
+        .map_err(|failure| Failure::new(failure.message))?;
+    let faketime = server_faults::faketime().filter(|_| faults.contains(&Fault::ClockJump));
+    let args = modes::server_args(options.mode.as_deref());
+    let redis = start_redis(program.clone(), dir, args, faketime).await?;
+    if faults.contains(&Fault::ClockJump) && redis.faketime.is_none() {
+        let why = "libfaketime is not installed, or this server does not start with it".to_owned();
+        marks.skip(Fault::ClockJump, why);
+        faults.retain(|fault| *fault != Fault::ClockJump);
+    }
+    Nodes::around(redis, &program, dir, args, options.topology).await
 }
 
 /// Starts a server, with libfaketime if there is one and the server bears it.
@@ -190,6 +199,7 @@ fn settings(options: &Options, number: usize) -> Vec<String> {
     if let Some(mode) = &options.mode {
         settings.extend(["--invalidation.mode".to_owned(), mode.clone()]);
     }
+    settings.extend(options.topology.instance_args(number).iter().map(ToString::to_string));
     settings.extend(modes::instance_args(options.mode.as_deref(), options.bound));
     settings
 }
@@ -234,9 +244,9 @@ async fn perform(options: &Options, stage: &mut Stage, marks: &Marks) -> Result<
     if panicked {
         return Err(Failure::new("a client of the checker panicked".to_owned()));
     }
-    sleep(options.bound + Duration::from_millis(500)).await;
+    sleep(stage.world.bound + Duration::from_millis(500)).await;
     let near: Vec<Seat> = seats.into_iter().filter(|seat| seat.via.is_some()).collect();
-    let compared = converge::check(&stage.world, &stage.target.addr, &near).await;
+    let compared = converge::check(&stage.world, &stage.target.addr.now(), &near).await;
     stage.world.close();
     let report = Report {
         options,
@@ -260,7 +270,7 @@ async fn perform(options: &Options, stage: &mut Stage, marks: &Marks) -> Result<
 /// Who the clients are: those of nearhit, then those directly at the server.
 fn seats(options: &Options, stage: &Stage) -> Vec<Seat> {
     let guest = stage
-        .redis
+        .nodes
         .is_some()
         .then(|| (GUEST.to_owned(), GUEST.as_bytes().to_vec()));
     let version = |number: usize| match number.is_multiple_of(2) {
@@ -273,7 +283,7 @@ fn seats(options: &Options, stage: &Stage) -> Vec<Seat> {
         let turn = number / stage.instances.len();
         let port = stage.instances.get(instance).map_or(0, |instance| instance.port);
         seats.push(Seat {
-            addr: format!("127.0.0.1:{port}"),
+            addr: Place::at(format!("127.0.0.1:{port}")),
             via: Some(instance),
             version: version(turn),
             depth: if (turn / 2).is_multiple_of(2) { 1 } else { 32 },
@@ -327,10 +337,11 @@ fn start_clients(options: &Options, world: &Arc<World>, seats: &[Seat]) -> Resul
 
 /// Makes faults until the run is over.
 async fn make_faults(options: &Options, stage: &mut Stage, marks: &Marks, proof: &Mutex<Proof>) -> Result<(), Failure> {
-    let (path, server): (Vec<_>, Vec<_>) = stage.faults.iter().partition(|fault| fault.reach() == Reach::Path);
+    let is_near = |fault: &Fault| matches!(fault.reach(), Reach::Path | Reach::Instance);
+    let (path, server): (Vec<_>, Vec<_>) = stage.faults.iter().partition(|fault| is_near(fault));
     let clear = Mutex::new(());
     let instances = stage.instances.iter().map(|instance| Target {
-        addr: format!("127.0.0.1:{}", instance.port),
+        addr: Place::at(format!("127.0.0.1:{}", instance.port)),
         credentials: None,
     });
     let server = ServerLane {
@@ -338,17 +349,17 @@ async fn make_faults(options: &Options, stage: &mut Stage, marks: &Marks, proof:
         marks,
         target: stage.target.clone(),
         instances: instances.collect(),
-        faults: server,
+        faults: Order::new(server),
         random: Random::new(options.seed, u64::MAX),
         clear: &clear,
-        redis: stage.redis.as_mut(),
+        nodes: stage.nodes.as_mut(),
     };
     let path = PathLane {
         world: &stage.world,
         marks,
         relays: &stage.relays,
         instances: &mut stage.instances,
-        faults: path,
+        faults: Order::new(path),
         random: Random::new(options.seed, u64::MAX - 1),
         proof,
         clear: &clear,

@@ -1,8 +1,9 @@
 //! Faults of the server: one after the other. What changes data is told to the keys' histories before and after.
 
 use super::cell::Outcome;
-use super::faults::{Fault, Marks};
-use super::servers::{Redis, Target};
+use super::faults::{Fault, Marks, Order};
+use super::nodes::Nodes;
+use super::servers::Target;
 use super::workload::Random;
 use super::world::World;
 use nearhit::resp::Value;
@@ -26,17 +27,17 @@ const SPARE_DB: &[u8] = b"15";
 pub(super) struct ServerLane<'a> {
     pub(super) world: &'a Arc<World>,
     pub(super) marks: &'a Marks,
-    /// The checker's own server; `None`: it is somebody else's.
-    pub(super) redis: Option<&'a mut Redis>,
+    /// The checker's own servers; `None`: it is somebody else's.
+    pub(super) nodes: Option<&'a mut Nodes>,
     pub(super) target: Target,
     /// The instances' addresses.
     pub(super) instances: Vec<Target>,
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Order,
     pub(super) random: Random,
     pub(super) clear: &'a Mutex<()>,
 }
 
-type Made = Result<(), String>;
+pub(super) type Made = Result<(), String>;
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -45,19 +46,12 @@ fn text(error: impl std::fmt::Display) -> String {
 impl ServerLane<'_> {
     /// Makes faults until the run is over.
     pub(super) async fn run(mut self) {
-        while !self.world.is_stopping() && !self.faults.is_empty() {
-            let mut faults = self.faults.clone();
-            self.random.shuffle(&mut faults);
-            for fault in faults {
-                if self.world.is_stopping() {
-                    break;
-                }
-                self.marks.begin(fault, self.world);
-                let made = self.make(fault).await;
-                self.world.resume_writes();
-                self.marks.end(fault, made);
-                sleep(self.random.millis(100, 400)).await;
-            }
+        while let Some(fault) = self.faults.next(&mut self.random, self.world) {
+            self.marks.begin(fault, self.world);
+            let made = self.make(fault).await;
+            self.world.resume_writes();
+            self.marks.end(fault, made);
+            sleep(self.random.millis(100, 400)).await;
         }
     }
 
@@ -89,17 +83,34 @@ impl ServerLane<'_> {
             Fault::SwapDb => self.swap().await,
             Fault::FlushDb => self.flush().await,
             Fault::AclChange => {
-                self.say(&format!("ACL SETUSER {GUEST} resetkeys")).await?;
+                self.say_everywhere(&format!("ACL SETUSER {GUEST} resetkeys")).await?;
                 sleep(time).await;
-                self.say(&format!("ACL SETUSER {GUEST} allkeys")).await
+                self.say_everywhere(&format!("ACL SETUSER {GUEST} allkeys")).await
             }
             Fault::ClockJump => self.jump(time).await,
+            Fault::ReplicaKill => self.replica_kill().await,
+            Fault::ReplicaStop => self.replica_stop().await,
+            Fault::ReplicaLink => self.replica_link(time).await,
+            Fault::ReplicaResync => self.replica_resync(time).await,
+            Fault::FailOver => self.fail_over().await,
             _ => Err("not a fault of the server".to_owned()),
         }
     }
 
-    async fn say(&self, line: &str) -> Made {
+    pub(super) async fn say(&self, line: &str) -> Made {
         self.target.command(line).await.map(drop).map_err(text)
+    }
+
+    /// What replicas do not hear from their primary.
+    async fn say_everywhere(&self, line: &str) -> Made {
+        let nodes = self
+            .nodes
+            .as_deref()
+            .map_or_else(|| vec![self.target.clone()], Nodes::all);
+        for node in nodes {
+            node.command(line).await.map_err(text)?;
+        }
+        Ok(())
     }
 
     async fn set(&self, name: &str, value: &str) -> Made {
@@ -149,7 +160,7 @@ impl ServerLane<'_> {
     }
 
     async fn stop(&mut self, time: Duration) -> Made {
-        let redis = self.redis.as_deref().ok_or("somebody else's server")?;
+        let redis = &self.nodes.as_deref().ok_or("somebody else's server")?.primary;
         redis.process.signal(Signal::STOP);
         sleep(time).await;
         redis.process.signal(Signal::CONT);
@@ -157,7 +168,7 @@ impl ServerLane<'_> {
     }
 
     /// Lets the writes under way come to an end, and no other begin.
-    async fn quiet(&self) -> Made {
+    pub(super) async fn quiet(&self) -> Made {
         self.world.stop_writes();
         let over = async {
             while !self.world.writes_are_over() {
@@ -171,7 +182,7 @@ impl ServerLane<'_> {
     async fn restart_empty(&mut self) -> Made {
         self.quiet().await?;
         let parts = self.world.begin_loss(&self.world.dbs);
-        let redis = self.redis.as_deref_mut().ok_or("somebody else's server")?;
+        let redis = &mut self.nodes.as_deref_mut().ok_or("somebody else's server")?.primary;
         redis.process.kill().await;
         redis.forget_data();
         let started = redis.start(&[]).await.map_err(|failure| failure.message);
@@ -192,7 +203,7 @@ impl ServerLane<'_> {
         self.set("appendonly", "yes").await?;
         self.wait_for_aof().await?;
         sleep(self.random.millis(50, 300)).await;
-        let redis = self.redis.as_deref_mut().ok_or("somebody else's server")?;
+        let redis = &mut self.nodes.as_deref_mut().ok_or("somebody else's server")?.primary;
         redis.process.kill().await;
         let started = redis.start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
         started.map_err(|failure| failure.message)?;
@@ -287,7 +298,7 @@ impl ServerLane<'_> {
 
     async fn jump(&mut self, time: Duration) -> Made {
         let offset = if self.random.below(2) == 0 { "+3600" } else { "-3600" };
-        let redis = self.redis.as_deref().ok_or("somebody else's server")?;
+        let redis = &self.nodes.as_deref().ok_or("somebody else's server")?.primary;
         self.world.set_clock_jumps(true);
         let jumped = redis.set_clock(offset);
         sleep(time + CLOCK_CACHE).await;

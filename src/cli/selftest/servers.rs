@@ -3,11 +3,13 @@
 use super::Failure;
 use crate::cli::watchdog::Watchdog;
 use nearhit::resp::{Value, Version};
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,7 +42,7 @@ struct Running {
 }
 
 impl Process {
-    async fn start(&mut self, mut command: Command, dir: &Path) -> Result<(), Failure> {
+    pub(super) async fn start(&mut self, mut command: Command, dir: &Path) -> Result<(), Failure> {
         let failed = |error: std::io::Error| Failure::new(format!("start a process in {}: {error}", dir.display()));
         std::fs::create_dir_all(dir).map_err(failed)?;
         let log = File::options()
@@ -95,11 +97,28 @@ impl Process {
     }
 }
 
+/// `host:port` of a server that may move: all copies of it move with it.
+#[derive(Clone, Debug)]
+pub(super) struct Place(Arc<Mutex<String>>);
+
+impl Place {
+    pub(super) fn at(addr: String) -> Self {
+        Self(Arc::new(Mutex::new(addr)))
+    }
+
+    pub(super) fn now(&self) -> String {
+        self.0.lock().clone()
+    }
+
+    pub(super) fn set(&self, addr: String) {
+        *self.0.lock() = addr;
+    }
+}
+
 /// Where a server is, and who to be there.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// `host:port`.
-    pub(super) addr: String,
+    pub(super) addr: Place,
     pub(super) credentials: Option<(String, Vec<u8>)>,
 }
 
@@ -125,7 +144,7 @@ impl Target {
     /// Asks several questions, in one write, on a connection of its own.
     pub(super) async fn ask_all(&self, questions: &[&[&[u8]]]) -> std::io::Result<Vec<Value>> {
         let ask = async {
-            let mut stream = TcpStream::connect(&self.addr).await?;
+            let mut stream = TcpStream::connect(self.addr.now()).await?;
             let (mut out, mut greetings) = (Vec::new(), 0);
             if let Some((user, password)) = &self.credentials {
                 super::requests::request(&mut out, &[b"AUTH", super::server_faults::user_name(user), password]);
@@ -181,7 +200,7 @@ impl Redis {
 
     pub(super) fn target(&self) -> Target {
         Target {
-            addr: format!("127.0.0.1:{}", self.port),
+            addr: Place::at(format!("127.0.0.1:{}", self.port)),
             credentials: None,
         }
     }
@@ -213,6 +232,12 @@ impl Redis {
         };
         let late = || Failure::new(format!("the redis-server on port {} did not answer", self.port));
         timeout(START, ready).await.map_err(|_| late())
+    }
+
+    /// Starts it as a replica.
+    pub(super) async fn follow(&mut self, primary: &Self) -> Result<(), Failure> {
+        let port = primary.port.to_string();
+        self.start(&["--replicaof", "127.0.0.1", &port]).await
     }
 
     /// Moves the wall clock this server sees.

@@ -1,0 +1,76 @@
+//! `nearhit selftest` before a primary with replicas and before sentinels: short runs, with faults of theirs.
+
+mod support;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::time::Duration;
+use support::{Nearhit, child};
+
+/// Longer than any run here: a loaded machine takes its time to start and stop processes.
+const LIMIT: Duration = Duration::from_secs(140);
+
+/// One run at a time: each has a dozen processes, and its faults a time in which they must have been made.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Runs it, and gives back what it says if nothing was violated and enough was tested.
+fn sound(args: &[&str]) -> Value {
+    let _turn = TURN.lock();
+    let dir = tempfile::tempdir().expect("a directory");
+    let json = dir.path().join("report.json");
+    let mut command = Nearhit::command();
+    command.args(["selftest", "--seconds", "18", "--seed", "4"]).args(args);
+    let finished = child::run(command.arg("--json").arg(&json), LIMIT);
+    assert_eq!(finished.code(), Some(0), "{}", finished.output());
+    let report = std::fs::read_to_string(&json).expect("a report");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["violations"], serde_json::json!({}), "{report:#}");
+    assert!(report["checked"].as_u64() > Some(10_000), "{report:#}");
+    assert!(report["instances"]["at_replicas"].as_u64() > Some(100), "{report:#}");
+    report
+}
+
+/// Faults that a run of this length makes each at least once.
+fn faults(of_the_topology: &str) -> String {
+    format!("instance-stop,kill-normal,flushdb,restart-empty,{of_the_topology}")
+}
+
+fn was_made(report: &Value, fault: &str) -> bool {
+    report["faults"][fault]["made"].as_u64() > Some(0)
+}
+
+const OF_REPLICAS: &str = "stall-tracked-from,reset-data,replica-kill,replica-stop,replica-link,replica-resync";
+
+#[test]
+fn reads_at_replicas_keep_every_rule() {
+    let report = sound(&["--topology", "replicas", "--faults", &faults(OF_REPLICAS)]);
+    assert!(
+        OF_REPLICAS.split(',').all(|fault| was_made(&report, fault)),
+        "{report:#}"
+    );
+    // What a hit may be late, what a replica may be late, and what a reply itself takes.
+    assert!(
+        report["late"]["all"]["max_ms"].as_f64() <= Some(2050.0 * 1.04),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn without_a_cache_reads_at_replicas_keep_every_rule() {
+    let all = faults(OF_REPLICAS);
+    let report = sound(&["--topology", "replicas", "--mode", "off", "--faults", &all]);
+    let [reads, at_replicas] =
+        ["/reads", "/instances/at_replicas"].map(|path| report.pointer(path).and_then(Value::as_u64));
+    assert!(at_replicas > reads.map(|reads| reads / 50), "{report:#}");
+}
+
+#[test]
+fn a_failover_loses_nothing_that_replicas_had() {
+    let report = sound(&[
+        "--topology",
+        "sentinel",
+        "--faults",
+        &faults("replica-kill,replica-link,failover"),
+    ]);
+    assert!(was_made(&report, "failover"), "{report:#}");
+}
