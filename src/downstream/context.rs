@@ -283,13 +283,17 @@ impl Context {
         session.filter(|session| session.generation == generation)
     }
 
-    /// Answers requests whose replies are late with an error, and hurries clients for which others wait. Call it about
-    /// ten times a second.
-    pub fn check_late(&self, now: Instant) {
+    /// Forgets what was learned some time ago. Call it about ten times a second.
+    pub fn forget(&self, now: Instant) {
         self.tick.set(now);
         self.budget.tick();
         // Half of it is forgotten in eighteen seconds.
         self.largest.set(self.largest.get() - self.largest.get() / 256);
+    }
+
+    /// Answers requests whose replies are late with an error, and hurries clients for which others wait. An answer is later than
+    /// the limit by as much as this is called too seldom.
+    pub fn check_late(&self, now: Instant) {
         let limit = self.shared.settings.command_timeout;
         let text = limit.map(|limit| self.late_text(limit, false)).unwrap_or_default();
         self.door.tend(now, limit, &text);

@@ -39,31 +39,21 @@ impl AtReplica {
 
 /// How often a session is sent to the master for what it has seen before it waits for a replica instead. Chosen, not measured.
 const OFTEN: u32 = 8;
-/// The most that grows to, while waiting is in vain.
-const SELDOM: u32 = 8192;
-/// How long it waits. A look at the nodes takes a few milliseconds.
+/// How long it waits at most. A look at the nodes takes a few milliseconds.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// How long it does not wait again. Chosen: then it waits for a twentieth of its time at most.
+const REST: Duration = Duration::from_secs(1);
 
 /// How a session that reads without a pause comes from the master to a replica. Each of its reads shows it something newer than
 /// any replica is known to have; so once in a while a read waits until one is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Moving {
     /// Reads in a row that went to the master for what was seen.
     refused: u32,
-    /// After so many it waits.
-    after: u32,
     /// Until then it waits.
     until: Option<Instant>,
-}
-
-impl Default for Moving {
-    fn default() -> Self {
-        Self {
-            refused: 0,
-            after: OFTEN,
-            until: None,
-        }
-    }
+    /// Until then it does not.
+    rest: Instant,
 }
 
 impl Moving {
@@ -72,16 +62,23 @@ impl Moving {
         match self.until {
             Some(until) if now < until => true,
             Some(_) => {
-                (self.refused, self.until) = (0, None);
-                self.after = (self.after * 2).min(SELDOM);
+                self.over(now);
                 false
             }
             None => {
                 self.refused += 1;
-                let waits = self.refused >= self.after;
+                let waits = self.refused >= OFTEN && now >= self.rest;
                 self.until = waits.then(|| now.after(PATIENCE));
                 waits
             }
+        }
+    }
+
+    /// A read goes to a replica, or has waited in vain.
+    fn over(&mut self, now: Instant) {
+        self.refused = 0;
+        if self.until.take().is_some() {
+            self.rest = now.after(REST);
         }
     }
 }
@@ -179,7 +176,7 @@ impl Turn<'_> {
                 Route::Nobody(why) => (RouteTo::Nobody, why),
                 Route::Replica(choice, why) => match self.connection_to(&choice, why) {
                     Ok(connection) => {
-                        self.core.moving = Moving::default();
+                        self.core.moving.over(self.now);
                         self.count_route(RouteTo::Replica, why);
                         self.send_to_replica(op, request, choice, &connection);
                         return Flow::Next;
@@ -358,5 +355,27 @@ impl Forwarded {
 
     fn may_go_home(&self) -> bool {
         !self.late && !self.partly && self.number.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn a_session_waits_after_some_reads_and_for_a_twentieth_of_its_time_at_most() {
+        let mut moving = Moving::default();
+        let refused = |moving: &mut Moving, now| (0..100).position(|_| moving.waits(ms(now)));
+        assert_eq!(refused(&mut moving, 1000), Some(7));
+        assert!(moving.waits(ms(1049)) && !moving.waits(ms(1050)), "in vain");
+        assert_eq!(refused(&mut moving, 2049), None);
+        assert!(moving.waits(ms(2050)));
+        moving.over(ms(2055));
+        assert_eq!(refused(&mut moving, 3054), None, "it came to a replica and back");
+        assert!(moving.waits(ms(3055)));
     }
 }

@@ -85,8 +85,10 @@ async fn follow(found: watch::Sender<Arc<Topology>>, tell: watch::Sender<Option<
         tell.send_if_modified(|known| {
             let differs = *known != primary;
             if differs {
-                let place = primary.as_ref().map(ToString::to_string);
-                tracing::warn!(master = place, "the master is another node now");
+                if known.is_some() {
+                    let place = primary.as_ref().map(ToString::to_string);
+                    tracing::warn!(master = place, "the last master is left");
+                }
                 known.clone_from(&primary);
             }
             differs

@@ -15,8 +15,10 @@ use crate::time;
 use crate::tracking::Outbox;
 use crate::upstream::{Gauges, Pool, PoolSettings, UnixSocket, Whereabouts};
 
-/// How often a worker looks after late replies and shows that it is alive.
+/// How often a worker tidies up and shows that it is alive.
 const TICK: Duration = Duration::from_millis(100);
+/// How often it looks after late replies: nobody waits longer than that beyond `upstream.command_timeout`.
+const LATE: Duration = Duration::from_millis(40);
 
 /// What a worker is told.
 pub(super) enum Message {
@@ -249,6 +251,8 @@ impl Worker {
         let context = Context::new(Arc::clone(&self.shared), number, pool, recorder);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut late = tokio::time::interval(LATE);
+        late.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut draining = false;
         while !(draining && context.session_count() == 0) {
             tokio::select! {
@@ -267,6 +271,7 @@ impl Worker {
                     Some(Message::Close) | None => break,
                 },
                 () = self.master.changed() => context.pool.borrow_mut().move_to(self.master.now()),
+                _ = late.tick() => context.check_late(time::now()),
                 _ = ticks.tick() => {
                     let now = time::now();
                     // Relaxed: it is only compared with the clock.
@@ -275,7 +280,7 @@ impl Worker {
                     if let Some(routing) = &self.shared.routing {
                         context.replicas.tidy(routing, now);
                     }
-                    context.check_late(now);
+                    context.forget(now);
                     context.tend_subscriptions(now);
                     context.check_idle(now);
                     context.settle_shadows(now);
