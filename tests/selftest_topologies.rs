@@ -19,7 +19,9 @@ fn sound(args: &[&str]) -> Value {
     let dir = tempfile::tempdir().expect("a directory");
     let json = dir.path().join("report.json");
     let mut command = Nearhit::command();
-    command.args(["selftest", "--seconds", "18", "--seed", "4"]).args(args);
+    command
+        .args(["selftest", "--seconds", "18", "--clients", "8", "--seed", "4"])
+        .args(args);
     let finished = child::run(command.arg("--json").arg(&json), LIMIT);
     assert_eq!(finished.code(), Some(0), "{}", finished.output());
     let report = std::fs::read_to_string(&json).expect("a report");
