@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nearhit::metrics::{
     Bypass, COMMAND_ROWS, CacheResult, Direction, Disconnect, ErrorKind, InvalidationSource, Label, Metrics, NODE_ROWS,
-    NodeFigures, Origin, Outcome, PROCESS_ROWS, REPLICA_ROWS, ROWS, Row, RowType, SHADOW_ROWS,
+    NodeFigures, Origin, Outcome, PROCESS_ROWS, REPLICA_ROWS, ROWS, ReplicaFigures, Row, RowType, SHADOW_ROWS,
 };
 use nearhit::time::Instant;
 
@@ -189,6 +189,12 @@ fn used() -> Metrics {
     worker.cache.add(CacheResult::Hit, 3);
     worker.bypass.inc(Bypass::Cold);
     worker.client_bytes.add(Direction::In, 512);
+    metrics.node.set_replicas(vec![ReplicaFigures {
+        upstream: "10.0.0.2:6379".to_owned(),
+        readable: true,
+        lag: Some(0.05),
+        lag_bytes: 0,
+    }]);
     metrics
 }
 

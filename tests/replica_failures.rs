@@ -8,17 +8,8 @@ use std::time::Duration;
 
 use nearhit::time;
 
-use replica_support::{calls, prefer_replica, replicas, routed, wait_for_replicas, warm};
+use replica_support::{Ends, calls, prefer_replica, replicas, routed, wait_for_replicas, warm};
 use support::{Nearhit, RedisServer, SOON, wait_for};
-
-/// Ends the clients when the fault is over, or has not worked out.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Clients that read and write for as long as `fault` takes, and check every reply: gives how long the slowest took.
 fn under_load(proxy: &Nearhit, fault: impl FnOnce()) -> Duration {

@@ -55,6 +55,12 @@ async fn serve(config: Config) -> Result<u8, Error> {
         _ = signals.next() => return Ok(0),
         proxy = Proxy::builder().config(config.clone()).process_metrics(true).start() => proxy?,
     };
+    // Whoever waits for "ready" is then answered. A master that is away must not keep nearhit from running, though.
+    tokio::select! {
+        biased;
+        _ = signals.next() => return Ok(0),
+        _ = tokio::time::timeout(config.upstream.connect_timeout, proxy.master_known()) => {}
+    }
     announce(&config, &proxy);
     signals.next().await;
     tracing::info!(drain_timeout = ?drain_timeout, "draining");

@@ -75,6 +75,12 @@ impl Proxy {
         self.metrics
     }
 
+    /// Waits until it is known where the master is. It is from the start where the URL names one node; otherwise discovery
+    /// has to find it, which takes as long as the nodes or sentinels do. Until then commands fail and say so.
+    pub async fn master_known(&self) {
+        drop(self.shared.master.known().await);
+    }
+
     /// A connection to the proxy inside this process: a RESP stream without a socket.
     pub fn connect(&self) -> Stream {
         let (ours, theirs) = tokio::io::duplex(STREAM_BUFFER);
