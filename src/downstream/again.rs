@@ -6,7 +6,7 @@
 //!      ├ sent, and may have changed data → UNCERTAIN: nobody knows
 //!      └ sent, only read, and something on its keys was sent behind it → an error: it could see what came later
 //! ```
-//! While it waits no later command of the session on its keys leaves (rule H), so that nothing overtakes it.
+//! While it waits no later command of the session leaves, so that nothing overtakes it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use super::attribute::Source;
 use super::forward::{Forwarded, Op, Special, loss_text};
 use super::request::Turn;
 use super::session::{Core, Fetching, Session};
+use crate::coherence::Keys;
 use crate::command::Effect;
 use crate::metrics::{Outcome, Retry};
 use crate::resp::encode;
@@ -102,14 +103,18 @@ impl Forwarded {
         let unsent = !ended.sent && matches!(op.effect, Effect::Read | Effect::Write) && op.flushing.is_none();
         // What was sent behind it may have been executed, and a read must not see what its client wrote later. Behind a read
         // of a replica nothing on its keys was sent.
-        let alone = || op.replica.is_some() || self.session.core.borrow().causality.is_alone(&op.keys);
+        let alone = || {
+            let core = self.session.core.borrow();
+            // Without a near-cache nobody asks for the keys, so they are not told.
+            let keyless = op.keys == Keys::None;
+            op.replica.is_some() || core.home.is_one() || (!keyless && core.causality.is_alone(&op.keys))
+        };
         let harmless = unsent || (reads && alone());
         let plain = !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No);
         let unheard = !self.applied && !self.late && !self.partly && self.number.is_some();
         let may = harmless
             && plain
             && unheard
-            && !op.keys.as_slice().is_empty()
             && ended.frame.is_some()
             && !matches!(ended.loss, Loss::Shutdown | Loss::Refused(_))
             && !self.is_over();

@@ -48,6 +48,11 @@ impl Home {
         self.on_their_way == 0
     }
 
+    /// One request is on its way.
+    pub(super) fn is_one(&self) -> bool {
+        self.on_their_way == 1
+    }
+
     /// A request of so many bytes was sent; `era` is how often shared connections were left so far.
     pub(super) fn sent(&mut self, bytes: usize, era: u64) {
         if self.on_their_way == 0 {

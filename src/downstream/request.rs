@@ -452,10 +452,13 @@ impl<'a> Turn<'a> {
 
     /// Puts the hashes of the request's keys into `core.keys`; false: they cannot be told.
     pub(super) fn collect_keys(&mut self, command: &Command, request: &Request<'_>) -> bool {
-        let (keys, cache) = (&mut self.core.keys, &self.context.shared.cache);
+        let (keys, shared) = (&mut self.core.keys, &self.context.shared);
         keys.clear();
+        if !shared.settings.caching && shared.routing.is_none() {
+            return true;
+        }
         command
-            .for_each_key(request, |index| keys.push(cache.hash(request.arg(index))))
+            .for_each_key(request, |index| keys.push(shared.cache.hash(request.arg(index))))
             .is_ok()
     }
 

@@ -175,7 +175,11 @@ impl Core {
     /// Whether the next request must wait for what a reply decides.
     pub(super) fn must_wait(&self) -> bool {
         // Who is to get a connection of its own, because others redirect to it, gets it when nothing is on its way.
-        self.switching || !self.hosts.is_empty() || self.pin.as_ref().is_some_and(Pin::is_held)
+        // What is to be asked again must not be overtaken.
+        self.switching
+            || !self.sent_home.is_empty()
+            || !self.hosts.is_empty()
+            || self.pin.as_ref().is_some_and(Pin::is_held)
     }
 
     /// It is the server's turn: the client was given all there is, and more is to come.
