@@ -88,7 +88,8 @@ pub struct Replicas {
     settings: PoolSettings,
     gauges: Arc<Gauges>,
     recorder: Arc<WorkerRecorder>,
-    pools: RefCell<HashMap<Address, Pool<Forwarded>>>,
+    /// Looked into for every read that a replica answers, so with a fast hash; clients do not choose the addresses.
+    pools: RefCell<HashMap<Address, Pool<Forwarded>, foldhash::fast::RandomState>>,
 }
 
 impl Replicas {
@@ -112,15 +113,21 @@ impl Replicas {
         version: Version,
     ) -> Result<Connection<Forwarded>, RouteReason> {
         let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(node.address().clone()).or_insert_with(|| {
-            let address = Some(node.address().clone());
-            let settings = PoolSettings {
-                address,
-                ..self.settings.clone()
-            };
-            Pool::new(settings, Arc::clone(&self.gauges), Arc::clone(&self.recorder))
-        });
-        pool.shared(identity, db, version).map_err(|_| RouteReason::Away)
+        let shared = match pools.get_mut(node.address()) {
+            Some(pool) => pool.shared(identity, db, version),
+            None => {
+                let settings = PoolSettings {
+                    address: Some(node.address().clone()),
+                    ..self.settings.clone()
+                };
+                let pool = Pool::new(settings, Arc::clone(&self.gauges), Arc::clone(&self.recorder));
+                pools
+                    .entry(node.address().clone())
+                    .or_insert(pool)
+                    .shared(identity, db, version)
+            }
+        };
+        shared.map_err(|_| RouteReason::Away)
     }
 
     /// Tells waiters whose replies are late.
