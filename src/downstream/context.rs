@@ -295,8 +295,8 @@ impl Context {
     /// the limit by as much as this is called too seldom.
     pub fn check_late(&self, now: Instant) {
         let limit = self.shared.settings.command_timeout;
-        let text = limit.map(|limit| self.late_text(limit, false)).unwrap_or_default();
-        self.door.tend(now, limit, &text);
+        let text = || limit.map(|limit| self.late_text(limit, false)).unwrap_or_default();
+        self.door.tend(now, limit, text);
         if limit.is_some_and(|limit| self.shared.common.pause.excuses(limit, now)) {
             return;
         }

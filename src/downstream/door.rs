@@ -56,13 +56,13 @@ impl Door {
 
     /// Wakes those for whom there is room, in case somebody who was woken had left; who waits for longer than `limit` is
     /// told `text` instead. Call it about ten times a second.
-    pub(super) fn tend(&self, now: Instant, limit: Option<Duration>, text: &str) {
+    pub(super) fn tend(&self, now: Instant, limit: Option<Duration>, text: impl Fn() -> String) {
         let is_late = |since: Instant| limit.is_some_and(|limit| now.since(since) > limit);
         let next_late = || self.queue.borrow_mut().pop_front_if(|(_, since)| is_late(*since));
         while let Some((session, _)) = next_late() {
             if let Some(session) = session.upgrade() {
                 let mut reply = Vec::new();
-                encode::error(&mut reply, text.as_bytes());
+                encode::error(&mut reply, text().as_bytes());
                 session.core.borrow_mut().knocked = Some(Knocked::Failed(reply));
                 session.at_door.set(false);
                 session.wake();
