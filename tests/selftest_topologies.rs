@@ -63,7 +63,8 @@ fn without_a_cache_reads_at_replicas_keep_every_rule() {
     let report = sound("8", &["--topology", "replicas", "--mode", "off", "--faults", faults]);
     let [reads, at_replicas] =
         ["/reads", "/instances/at_replicas"].map(|path| report.pointer(path).and_then(Value::as_u64));
-    assert!(at_replicas > reads.map(|reads| reads / 50), "{report:#}");
+    // A client that writes and reads without a pause comes to a replica once a second at most.
+    assert!(at_replicas > reads.map(|reads| reads / 500), "{report:#}");
 }
 
 #[test]
