@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use nearhit::time;
 
-use replica_support::{Ends, LateLink, calls, prefer_replica, replica_over, replicas, routed, wait_for_replicas, warm};
+use replica_support::{
+    Ends, Late, LateLink, calls, prefer_replica, replica_over, replicas, routed, wait_for_replicas, warm,
+};
 use support::{Nearhit, RedisServer, SOON, wait_for};
 
 #[test]
@@ -64,12 +66,12 @@ fn keys_are_spread_over_all_replicas_and_each_stays_at_one() {
 
 #[test]
 fn what_a_client_wrote_it_reads_although_the_replica_is_late() {
-    let master = RedisServer::start();
-    let link = LateLink::to(&master);
-    let replica = replica_over(&link);
-    let proxy = prefer_replica(&master, &["--routing.replica_max_lag", "30s"]);
-    wait_for_replicas(&proxy, 1);
-    warm(&proxy, &replica);
+    let Late {
+        master: _kept,
+        link,
+        replica,
+        proxy,
+    } = Late::serve(&["--routing.replica_max_lag", "30s"]);
     link.be_late(Duration::from_millis(500));
     let (mut writer, mut reader) = (proxy.connect(), proxy.connect());
     for number in 0..300 {
@@ -98,12 +100,12 @@ fn what_a_client_wrote_it_reads_although_the_replica_is_late() {
 
 #[test]
 fn writes_in_transactions_and_scripts_and_of_everything_are_read_as_well() {
-    let master = RedisServer::start();
-    let link = LateLink::to(&master);
-    let replica = replica_over(&link);
-    let proxy = prefer_replica(&master, &["--routing.replica_max_lag", "30s"]);
-    wait_for_replicas(&proxy, 1);
-    warm(&proxy, &replica);
+    let Late {
+        master: _kept,
+        link,
+        replica: _kept_too,
+        proxy,
+    } = Late::serve(&["--routing.replica_max_lag", "30s"]);
     link.be_late(Duration::from_millis(1500));
     let mut client = proxy.connect();
     client.lines_ok(&["MULTI"]);
@@ -124,12 +126,12 @@ fn writes_in_transactions_and_scripts_and_of_everything_are_read_as_well() {
 
 #[test]
 fn no_client_reads_backwards_wherever_its_reads_are_sent() {
-    let master = RedisServer::start();
-    let link = LateLink::to(&master);
-    let replica = replica_over(&link);
-    let proxy = prefer_replica(&master, &["--routing.replica_max_lag", "30s"]);
-    wait_for_replicas(&proxy, 1);
-    warm(&proxy, &replica);
+    let Late {
+        master,
+        link,
+        replica,
+        proxy,
+    } = Late::serve(&["--routing.replica_max_lag", "30s"]);
     link.be_late(Duration::from_millis(100));
     // A writer nearhit knows nothing of.
     let stop = AtomicBool::new(false);
@@ -173,12 +175,12 @@ fn no_client_reads_backwards_wherever_its_reads_are_sent() {
 
 #[test]
 fn a_replica_two_seconds_behind_is_not_read_from_and_the_metric_says_why() {
-    let master = RedisServer::start();
-    let link = LateLink::to(&master);
-    let replica = replica_over(&link);
-    let proxy = prefer_replica(&master, &[]);
-    wait_for_replicas(&proxy, 1);
-    warm(&proxy, &replica);
+    let Late {
+        master,
+        link,
+        replica,
+        proxy,
+    } = Late::serve(&[]);
     link.be_late(Duration::from_secs(2));
     let mut client = proxy.connect();
     wait_for("the replica to be too far behind", Duration::from_secs(10), || {

@@ -160,6 +160,11 @@ impl Causality {
         self.off.add(key);
     }
 
+    /// A read of all these keys waits for a node that others are not asked at.
+    pub fn all_fetching(&mut self, keys: &Keys) {
+        keys.as_slice().iter().for_each(|&key| self.fetching(key));
+    }
+
     /// A read of all these keys was answered, or was sent home.
     pub fn all_fetched(&mut self, keys: &Keys) {
         keys.as_slice().iter().for_each(|&key| self.fetched(key));

@@ -23,7 +23,7 @@ use crate::config::Address;
 use crate::resp::Value;
 use crate::time;
 use crate::topology::{Look, Node, Objection, Routes, Routing, Topology};
-use crate::upstream::{Control, Handshake, Loss, jittered_pause};
+use crate::upstream::{Control, Handshake, Loss, info_field, jittered_pause};
 
 /// Looks within `routing.replica_max_lag`. Chosen, not measured: one may be late.
 const LOOKS: u32 = 10;
@@ -261,10 +261,7 @@ struct Info {
 
 impl Info {
     fn field(&self, name: &str) -> Option<&str> {
-        self.text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .map(str::trim_end)
+        info_field(&self.text, name)
     }
 
     fn offset(&self, name: &str) -> Option<Offset> {

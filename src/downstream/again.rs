@@ -42,7 +42,7 @@ impl Again {
     /// A read whose fetch did not work out.
     pub(super) fn fetch(core: &Core, number: u64, fetching: Fetching, node: &str) -> Self {
         let op = Op {
-            keys: fetching.keys,
+            keys: Keys::One(fetching.key),
             effect: Effect::Read,
             attribute: core.attribute(Source::Upstream(None), node),
             ..Op::plain(fetching.command, fetching.started)
@@ -162,7 +162,7 @@ impl Forwarded {
         if op.replica.take().is_none() {
             let causality = &mut session.core.borrow_mut().causality;
             causality.answered(&op.keys, op.effect);
-            op.keys.as_slice().iter().for_each(|&key| causality.fetching(key));
+            causality.all_fetching(&op.keys);
         }
         session.put_back(number, op, frame);
     }

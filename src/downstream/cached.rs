@@ -5,7 +5,7 @@ use super::context::Ticket;
 use super::request::{Flow, Turn};
 use super::session::{Fetching, nanos};
 use crate::cache::EntryId;
-use crate::coherence::{Copies, Fill, Keys, Lease, Lookup, NearCache, Query, Reader, Sight};
+use crate::coherence::{Copies, Fill, Lease, Lookup, NearCache, Query, Reader, Sight};
 use crate::command::Command;
 use crate::metrics::{Bypass, CacheResult, Outcome};
 use crate::mutants::{Mutant, mutated};
@@ -219,7 +219,7 @@ impl Turn<'_> {
         let number = self.core.pipeline.pend(self.muted);
         self.core.causality.fetching(query.hash);
         let fetching = Fetching {
-            keys: Keys::One(query.hash),
+            key: query.hash,
             command: query.id.command,
             started: self.now,
             source,

@@ -13,7 +13,6 @@ use super::attribute::Source;
 use super::forward::{Forwarded, Op};
 use super::request::{Flow, Turn};
 use super::session::Core;
-use crate::coherence::Keys;
 use crate::command::{Command, Effect, flag};
 use crate::config::Address;
 use crate::metrics::{Label, RouteReason, RouteTo, WorkerRecorder};
@@ -159,12 +158,6 @@ impl Replicas {
 }
 
 impl Core {
-    /// A read of these keys was fetched of the master at `now`.
-    pub(super) fn fetched(&mut self, keys: &Keys, now: Instant) {
-        self.causality.all_fetched(keys);
-        self.saw_at_master(keys.as_slice(), now);
-    }
-
     /// The session was told of these keys what the master said, or what memory did, at `now` or before.
     pub(super) fn saw_at_master(&mut self, keys: &[u64], now: Instant) {
         match &mut self.seen {
@@ -211,11 +204,10 @@ impl Turn<'_> {
     /// Wakes the session at the next news of a replica.
     fn wake_when_caught_up(&self, routing: &Routing) {
         let routes = routing.routes();
-        let known = || routes.replicas.iter().map(|node| node.caught_up()).max();
-        let (session, before, deadline) = (Rc::downgrade(self.session), known(), self.now.after(PATIENCE));
-        let routes = Arc::clone(&routes);
+        let (session, deadline) = (Rc::downgrade(self.session), self.now.after(PATIENCE));
         tokio::task::spawn_local(async move {
             let known = || routes.replicas.iter().map(|node| node.caught_up()).max();
+            let before = known();
             while known() == before && time::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -284,24 +276,12 @@ impl Turn<'_> {
         op.attribute = told
             .then(|| self.core.attribute(Source::Replica, &choice.node.address().to_string()))
             .flatten();
-        op.bytes = frame.len();
-        op.keys
-            .as_slice()
-            .iter()
-            .for_each(|&key| self.core.causality.fetching(key));
         op.replica = Some(Box::new(AtReplica {
             choice,
             frame: frame.into(),
         }));
-        let era = self.context.pool.borrow().era();
-        self.core.home.sent(frame.len(), era);
         let number = self.core.pipeline.pend(self.muted);
-        let started = op.started;
-        let limit = self.context.shared.settings.command_timeout;
-        let waiter = Forwarded::new(self.session, Some(number), op);
-        if let Err(lost) = connection.send(frame, waiter, limit, started) {
-            self.lost.push(lost);
-        }
+        self.resend(op, Some(number), frame, connection);
     }
 
     /// Notes what memory said about the keys of the request in hand.

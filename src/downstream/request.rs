@@ -429,7 +429,9 @@ impl<'a> Turn<'a> {
         let era = self.context.pool.borrow().era();
         self.context.budget.sent();
         self.core.home.sent(frame.len(), era);
-        if op.shadow.is_none() {
+        if op.replica.is_some() {
+            self.core.causality.all_fetching(&op.keys);
+        } else if op.shadow.is_none() {
             self.core.causality.forwarded(&op.keys, op.effect);
         }
         op.bytes = frame.len();

@@ -23,7 +23,7 @@ use super::pubsub::Listening;
 use super::replicas::Moving;
 use super::rights::Verdict;
 use super::upload::Upload;
-use crate::coherence::{Causality, Delivery, Keys};
+use crate::coherence::{Causality, Delivery};
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::resp::{Version, encode, to_resp2};
 use crate::time::{self, Instant};
@@ -40,10 +40,10 @@ pub(super) enum Replies {
     Off,
 }
 
-/// A read that waits for the tracked connection, or was asked elsewhere in vain.
+/// A read that waits for the tracked connection.
 #[derive(Debug)]
 pub(super) struct Fetching {
-    pub(super) keys: Keys,
+    pub(super) key: u64,
     pub(super) command: u16,
     pub(super) started: Instant,
     /// Where the reply will come from.
@@ -390,7 +390,8 @@ impl Session {
                 core.sent_home.push(again);
             }
             Delivery::Reply(reply, shape) => {
-                core.fetched(&fetching.keys, time::now());
+                core.causality.fetched(fetching.key);
+                core.saw_at_master(&[fetching.key], time::now());
                 let mut converted = Vec::new();
                 let bytes: &[u8] = match core.version {
                     Version::V3 => reply,
@@ -437,7 +438,7 @@ impl Session {
         let mut reply = Vec::new();
         encode::error(&mut reply, self.context.late_text(limit, false).as_bytes());
         for (number, fetching) in late {
-            core.causality.all_fetched(&fetching.keys);
+            core.causality.fetched(fetching.key);
             core.pipeline.complete(number, &reply);
             core.answer(fetching.command, Outcome::Error);
             let error = (Origin::Proxy, ErrorKind::Timeout);

@@ -190,18 +190,19 @@ impl Routing {
     }
 
     fn without_replica(&self, reads: Reads, routes: &Routes, asked: &Asked<'_>, now: Instant) -> Route {
-        let away = |node: &Arc<Node>| node.objection(self.rules.max_lag, now).is_some();
-        if self.rules.stale_reads && routes.primary.as_ref().is_none_or(away) {
+        let objection = |node: &Arc<Node>| node.objection(self.rules.max_lag, now);
+        if self.rules.stale_reads
+            && routes
+                .primary
+                .as_ref()
+                .is_none_or(|primary| objection(primary).is_some())
+        {
             let objections = [Objection::Link, Objection::Bytes, Objection::Lag];
-            let answers = |node: &&Arc<Node>| {
-                let objection = node.objection(self.rules.max_lag, now);
-                objection.is_some_and(|objection| objections.contains(&objection))
-            };
+            let answers = |node: &&Arc<Node>| objection(node).is_some_and(|why| objections.contains(&why));
             if let Some(node) = ranked(routes.replicas.iter().filter(answers).collect(), asked).first() {
                 return Route::Replica(Choice::of(node), RouteReason::Degraded);
             }
         }
-        let objection = |node: &Arc<Node>| node.objection(self.rules.max_lag, now);
         let worst_reason = routes
             .replicas
             .iter()

@@ -121,13 +121,8 @@ impl Control {
     pub async fn facts(&mut self) -> Result<ServerFacts, Loss> {
         let info = self.demand(&[b"INFO"]).await?;
         let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
-        let field = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned))
-        };
-        let version = field("valkey_version")
-            .or_else(|| field("redis_version"))
-            .unwrap_or_default();
+        let version = info_field(&text, "valkey_version").or_else(|| info_field(&text, "redis_version"));
+        let version = version.unwrap_or_default().to_owned();
         let Value::Array(rows) = self.demand(&[b"COMMAND"]).await? else {
             return Err(Loss::Protocol("COMMAND did not answer with an array".into()));
         };
@@ -142,6 +137,11 @@ impl Control {
     pub fn into_socket(self) -> Socket {
         self.socket
     }
+}
+
+/// One field of a reply to INFO.
+pub fn info_field<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 fn tracks_reliably(version: &str) -> bool {

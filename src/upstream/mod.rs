@@ -21,7 +21,7 @@ mod waiter;
 mod whereabouts;
 
 pub use connection::Connection;
-pub use control::{Control, ServerFacts};
+pub use control::{Control, ServerFacts, info_field};
 pub use handshake::{Handshake, Peer, connect};
 pub use identity::Identity;
 pub use link::Link;

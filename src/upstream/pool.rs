@@ -415,11 +415,6 @@ impl<W: Waiter + 'static> Pool<W> {
         )
     }
 
-    /// Where the node is, if that is known.
-    pub fn address(&self) -> Option<&Address> {
-        self.settings.address.as_ref()
-    }
-
     fn all(&self) -> impl Iterator<Item = &Connection<W>> {
         let shared = self.shared.values().map(|shared| &shared.connection);
         shared.chain(&self.pinned).chain(&self.retired)

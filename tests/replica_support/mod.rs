@@ -88,6 +88,32 @@ pub fn replica_over(link: &LateLink) -> RedisServer {
     replica
 }
 
+/// nearhit before a master and a replica whose link can be late, with a connection to the replica that is in use.
+pub struct Late {
+    pub master: RedisServer,
+    pub link: LateLink,
+    pub replica: RedisServer,
+    pub proxy: Nearhit,
+}
+
+impl Late {
+    #[track_caller]
+    pub fn serve(args: &[&str]) -> Self {
+        let master = RedisServer::start();
+        let link = LateLink::to(&master);
+        let replica = replica_over(&link);
+        let proxy = prefer_replica(&master, args);
+        wait_for_replicas(&proxy, 1);
+        warm(&proxy, &replica);
+        Self {
+            master,
+            link,
+            replica,
+            proxy,
+        }
+    }
+}
+
 /// Ends the threads of a scope when it is over, or has failed.
 pub struct Ends<'a>(pub &'a AtomicBool);
 

@@ -10,6 +10,7 @@ use nearhit::Proxy;
 use nearhit::config::{Listen, UpstreamUrl};
 use nearhit::load::{Caller, Done, Load, Picker, Until};
 use nearhit::resp::Value;
+use nearhit::upstream::info_field;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -171,12 +172,7 @@ fn answers(url: &UpstreamUrl) -> Option<(u64, u64)> {
         return None;
     };
     let text = String::from_utf8_lossy(&text).into_owned();
-    let number = |field: &str| -> Option<u64> {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        line?.trim().parse().ok()
-    };
+    let number = |field: &str| -> Option<u64> { info_field(&text, field)?.trim().parse().ok() };
     let hits = number("proxy_cache_hits")?;
     let others = ["proxy_cache_misses", "proxy_cache_bypassed"]
         .into_iter()

@@ -3,6 +3,7 @@
 use super::super::watchdog::Watchdog;
 use super::guide::Line;
 use super::{Failure, exit};
+use nearhit::upstream::info_field;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -100,7 +101,7 @@ impl Servers {
             self.launch(name, "replica.conf", &follow).await?;
         }
         for server in self.running.iter_mut().skip(1) {
-            wait_until(server, |info| field(info, "master_link_status") == Some("up")).await?;
+            wait_until(server, |info| info_field(info, "master_link_status") == Some("up")).await?;
         }
         Ok(())
     }
@@ -157,7 +158,7 @@ impl Servers {
             let mut server = self.spawn(name, port, conf, args).await?;
             let pid = server.pid.to_string();
             // By its pid: whoever was faster on the port would answer as well.
-            let ready = wait_until(&mut server, |info| field(info, "process_id") == Some(pid.as_str())).await;
+            let ready = wait_until(&mut server, |info| info_field(info, "process_id") == Some(pid.as_str())).await;
             match ready {
                 Ok(()) => {
                     self.running.push(server);
@@ -248,12 +249,6 @@ async fn info(port: u16) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .map(str::trim)
-}
-
 fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
@@ -273,7 +268,7 @@ mod tests {
         let dir = servers.dir.path().to_owned();
         let ports: Vec<_> = servers.running().iter().map(|server| server.port).collect();
         let primary = info(ports[0]).await.unwrap();
-        assert_eq!(field(&primary, "connected_slaves"), Some("2"));
+        assert_eq!(info_field(&primary, "connected_slaves"), Some("2"));
         servers.stop().await;
         assert!(!dir.exists());
         for port in ports {
