@@ -31,6 +31,11 @@ pub enum UpstreamPlace {
         /// What they call the primary and its replicas.
         group: String,
     },
+    /// A Redis Cluster: keys are spread over several primaries, and every node knows where they are.
+    Cluster {
+        /// Where nodes are; not all of them need be listed. Invariant: at least one.
+        seeds: Vec<Address>,
+    },
 }
 
 /// Where the server is, which database to use, and who to be there. Displays without the password.
@@ -96,15 +101,20 @@ impl UpstreamUrl {
         }
     }
 
-    /// The nodes that are named; `None` when only sentinels are.
+    /// The nodes one of which is the primary; `None` when sentinels or nodes of a cluster are named.
     pub fn nodes(&self) -> Option<&[Address]> {
         match &self.place {
             UpstreamPlace::Nodes(nodes) => Some(nodes),
-            UpstreamPlace::Sentinel { .. } => None,
+            UpstreamPlace::Sentinel { .. } | UpstreamPlace::Cluster { .. } => None,
         }
     }
 
-    /// The node that is named first; `None` when only sentinels are named.
+    /// Whether keys are spread over the nodes of a cluster.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.place, UpstreamPlace::Cluster { .. })
+    }
+
+    /// The first of [`UpstreamUrl::nodes`].
     pub fn first(&self) -> Option<Address> {
         self.nodes()?.first().cloned()
     }
@@ -148,7 +158,7 @@ impl fmt::Display for Address {
 impl fmt::Display for UpstreamPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (addresses, group) = match self {
-            Self::Nodes(nodes) => (nodes, None),
+            Self::Nodes(nodes) | Self::Cluster { seeds: nodes } => (nodes, None),
             Self::Sentinel { sentinels, group } => (sentinels, Some(group)),
         };
         for (index, address) in addresses.iter().enumerate() {
@@ -165,6 +175,7 @@ impl fmt::Display for UpstreamUrl {
             UpstreamPlace::Nodes(nodes) if matches!(nodes.first(), Some(Address::Unix(_))) => ("unix", "?db="),
             UpstreamPlace::Nodes(_) => ("redis", "/"),
             UpstreamPlace::Sentinel { .. } => ("redis+sentinel", "/"),
+            UpstreamPlace::Cluster { .. } => ("redis+cluster", "/"),
         };
         write!(f, "{scheme}://{}", self.username)?;
         if !self.password.is_empty() {

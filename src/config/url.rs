@@ -1,5 +1,6 @@
 //! Reading the server's URL: `redis://[user[:password]@]host[:port][,host[:port]...][/db]`,
-//! `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db]` or `unix:///path[?db=n]`.
+//! `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db]`,
+//! `redis+cluster://[user[:password]@]host[:port][,host[:port]...]` or `unix:///path[?db=n]`.
 //!
 //! Messages quote the scheme, the port and the database, and nothing else: the rest may hold a password.
 
@@ -15,7 +16,8 @@ use super::listen::MAX_SOCKET_PATH;
 use super::upstream::{Address, PORT, UpstreamPlace, UpstreamUrl};
 
 pub(super) const WANTED: &str = "redis://[user[:password]@]host[:port][,host[:port]...][/db], \
-    redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db] or unix:///path[?db=n]";
+    redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db], \
+    redis+cluster://[user[:password]@]host[:port][,host[:port]...] or unix:///path[?db=n]";
 
 /// Redis' own port for sentinels.
 const SENTINEL_PORT: u16 = 26379;
@@ -47,6 +49,7 @@ impl FromStr for UpstreamUrl {
         let (place, db) = match scheme.to_ascii_lowercase().as_str() {
             "redis" => nodes(host, path, query)?,
             "redis+sentinel" => sentinels(host, path, query)?,
+            "redis+cluster" => cluster(host, path, query)?,
             "unix" => unix(host, path, query)?,
             other => return Err(unsupported(other)),
         };
@@ -78,6 +81,18 @@ fn sentinels(hosts: &str, path: &str, query: Option<&str>) -> Result<(UpstreamPl
         group: decode(group)?,
     };
     Ok((place, optional_database(db)?))
+}
+
+fn cluster(hosts: &str, path: &str, query: Option<&str>) -> Result<(UpstreamPlace, u32), Invalid> {
+    no_parameters(query)?;
+    let seeds = addresses(hosts, PORT)?;
+    match optional_database(path.strip_prefix('/').unwrap_or(path))? {
+        0 => Ok((UpstreamPlace::Cluster { seeds }, 0)),
+        db => Err(Invalid::value(
+            format!("a cluster has no database {db}"),
+            "database 0, or none",
+        )),
+    }
 }
 
 fn no_parameters(query: Option<&str>) -> Result<(), Invalid> {
@@ -176,9 +191,7 @@ fn decode(text: &str) -> Result<String, Invalid> {
 
 fn unsupported(scheme: &str) -> Invalid {
     let what = match scheme {
-        "rediss" | "valkeys" => "TLS to the server",
-        "rediss+sentinel" => "TLS to the server",
-        "redis+cluster" | "rediss+cluster" => "Redis Cluster",
+        "rediss" | "valkeys" | "rediss+sentinel" | "rediss+cluster" => "TLS to the server",
         _ => return Invalid::value(format!("unknown scheme '{scheme}://'"), WANTED),
     };
     Invalid::new(
@@ -260,6 +273,15 @@ mod tests {
     }
 
     #[test]
+    fn a_url_may_name_nodes_of_a_cluster() {
+        let url = parsed("redis+cluster://me:secret@a,b:7/0");
+        let seeds = vec![at("a", 6379), at("b", 7)];
+        assert_eq!((&url.place, url.db), (&UpstreamPlace::Cluster { seeds }, 0));
+        assert_eq!((url.first(), url.name()), (None, "a:6379,b:7".to_owned()));
+        assert_eq!(url.to_string(), "redis+cluster://me:***@a:6379,b:7/0");
+    }
+
+    #[test]
     fn a_displayed_url_hides_the_password() {
         assert_eq!(parsed("redis://me:secret@db:1/2").to_string(), "redis://me:***@db:1/2");
         assert_eq!(parsed("redis://[::1]").to_string(), "redis://[::1]:6379/0");
@@ -280,7 +302,7 @@ mod tests {
         for (text, what) in [
             ("rediss://db", "TLS"),
             ("rediss+sentinel://a,b/m", "TLS"),
-            ("redis+cluster://a", "Cluster"),
+            ("rediss+cluster://a", "TLS"),
         ] {
             let error = text.parse::<UpstreamUrl>().unwrap_err();
             assert_eq!(error.code, Code::Unsupported, "{text}");
@@ -347,6 +369,11 @@ mod tests {
             "redis+sentinel://s//1",
             "redis+sentinel://s/m/x",
             "redis+sentinel://s/m?db=1",
+            "redis+cluster://",
+            "redis+cluster://a/1",
+            "redis+cluster://a/x",
+            "redis+cluster://a,a",
+            "redis+cluster://a?db=0",
         ] {
             assert!(text.parse::<UpstreamUrl>().is_err(), "{text}");
         }

@@ -143,7 +143,7 @@ impl Listed {
             // Nobody knows better than what was published before, and connections fail on their own.
             State::Lost | State::Unknown => Topology {
                 primary: Some(chosen.address.clone()),
-                replicas: before.replicas.clone(),
+                ..before.clone()
             },
         }
     }

@@ -4,12 +4,14 @@
 //! redis://a          → fixed     nothing to find out: published, never asked
 //! redis://a,b        → fixed     every node ─ ROLE, each second ───────────────────────┐
 //! redis+sentinel://… → sentinel  every sentinel ─ events, and questions twice a second ┼→ Topology
-//!                                the node they name ─ ROLE, each second ───────────────┘
+//!                                the node they name ─ ROLE, each second ───────────────┤
+//! redis+cluster://…  → cluster   nodes ─ CLUSTER NODES and SLOTS, each second ─────────┘
 //! ```
 //! Whoever was the primary and may not be it any more is taken out first ([`Topology::primary`] is `None`), and another one
 //! is put in only once it says itself that it is the primary: reads of a demoted node are old, and its writes are lost.
 
 mod ask;
+mod cluster;
 mod fixed;
 mod group;
 mod history;
@@ -64,6 +66,7 @@ impl Discovery {
             UpstreamPlace::Sentinel { sentinels, group } => {
                 sentinel::watch(Arc::new(self), sentinels, group, publisher).await;
             }
+            UpstreamPlace::Cluster { seeds } => cluster::watch(Arc::new(self), seeds, publisher).await,
         }
     }
 

@@ -6,10 +6,12 @@ mod routing;
 #[cfg(test)]
 mod routing_tests;
 mod seen;
+mod shards;
 mod written;
 
 pub use node::{Look, Node, Objection, Source};
 pub use nodes::Topology;
 pub use routing::{Asked, Choice, Route, Routes, Routing, Rules};
 pub use seen::Seen;
+pub use shards::{Shard, Shards};
 pub use written::Written;

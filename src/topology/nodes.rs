@@ -1,15 +1,21 @@
 //! Which nodes there are and what each is for, as discovery found it: immutable, replaced as a whole.
 
+use std::sync::Arc;
+
+use super::shards::Shards;
 use crate::config::Address;
 
 /// Which nodes there are, at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology {
     /// The node that takes writes. `None`: none is known to, because discovery has not found one yet or has just learned
-    /// that the last one is not it any more.
+    /// that the last one is not it any more. In a cluster: the primary that is asked what names no key, the same one for as
+    /// long as it is a primary and answers.
     pub primary: Option<Address>,
     /// The nodes that follow it, each once, in the order of their addresses' text.
     pub replicas: Vec<Address>,
+    /// Which primary has which keys; `None`: `primary` has all.
+    pub shards: Option<Arc<Shards>>,
 }
 
 impl Topology {
@@ -17,7 +23,7 @@ impl Topology {
     pub fn single(primary: Address) -> Self {
         Self {
             primary: Some(primary),
-            replicas: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -29,6 +35,10 @@ impl Topology {
             .collect();
         replicas.sort_by_cached_key(ToString::to_string);
         replicas.dedup();
-        Self { primary, replicas }
+        Self {
+            primary,
+            replicas,
+            shards: None,
+        }
     }
 }
