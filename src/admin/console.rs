@@ -9,6 +9,7 @@ use crate::command::error_text;
 use crate::downstream::{AdminCommand, AdminVerb, Asker, Shared};
 use crate::metrics::Bypass;
 use crate::resp::{Request, Value, Version};
+use crate::topology::NodeId;
 use crate::time::{self, Instant};
 use crate::upstream::Gauges;
 
@@ -115,10 +116,15 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// In a cluster, the node that has `key`.
+    pub(super) fn owner(&self, key: &[u8]) -> Option<NodeId> {
+        self.shared.cluster.as_ref()?.owner(key)
+    }
+
     /// Whether a read of `key` by the asker would be fetched for the near-cache now.
     pub(super) fn would_admit(&self, key: &[u8], command: u16) -> Result<(), Bypass> {
-        let origin = self.asker.account.origin().ok_or(Bypass::SessionState)?;
-        self.shared.cache.would_admit(origin, key, command, self.now)
+        let origin = self.asker.account.origin(self.owner(key)).ok_or(Bypass::SessionState)?;
+        self.shared.cache.would_admit(&origin, key, command, self.now)
     }
 }
 

@@ -8,7 +8,7 @@ use super::reply::{Answer, Map, millis};
 use super::topology;
 use crate::cache::EntryId;
 use crate::coherence::{EntryReport, Query};
-use crate::command::{Cacheable, Command, Effect, Lookup, Pin, Place, error_text};
+use crate::command::{Slot, Cacheable, Command, Effect, Lookup, Pin, Place, error_text};
 use crate::metrics::{Bypass, Label};
 use crate::resp::{Arg, Request, Shape, Value, encode};
 
@@ -256,12 +256,13 @@ impl Plan<'_> {
 
     fn entry(&self, key: &[u8], command: u16, rest: &[u8]) -> Option<EntryReport> {
         let cache = &self.call.shared.cache;
+        let account = self.call.asker.account;
         let query = Query {
             hash: cache.hash(key),
             key,
             id: EntryId {
-                origin: self.call.asker.account.origin()?.number(),
-                db: self.call.asker.db,
+                origin: account.origin(self.call.owner(key))?.number(),
+                db: cache.slots().map_or(self.call.asker.db, |slots| slots.life(Slot::of(key))),
                 command,
                 rest,
             },

@@ -49,9 +49,9 @@ impl Answers {
 /// How the tracked connection stands, in one word.
 pub(super) fn tracking_state(shared: &Shared) -> &'static str {
     let own = shared.accounts.own();
-    let Some(tracking) = own.tracking() else {
+    if !own.caches() {
         return "off";
-    };
+    }
     if !own.is_authenticated() {
         // Nothing is read for strangers. Those who have said who they are have streams of their own.
         return match shared.accounts.tracked() {
@@ -59,14 +59,11 @@ pub(super) fn tracking_state(shared: &Shared) -> &'static str {
             _ => "connected",
         };
     }
-    let status = tracking.status();
-    match (
-        status.connected.load(Ordering::Relaxed),
-        status.connects.load(Ordering::Relaxed),
-    ) {
-        (true, _) => "connected",
-        (false, 0) => "connecting",
-        (false, _) => "lost",
+    let were_up = |partition: &Partition| partition.tracking.status().connects.load(Ordering::Relaxed) > 0;
+    match own.is_tracked() {
+        true => "connected",
+        false if own.partitions().iter().all(were_up) => "lost",
+        false => "connecting",
     }
 }
 

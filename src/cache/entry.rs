@@ -46,7 +46,7 @@ pub struct Stamp {
 pub struct EntryId<'a> {
     /// Which node and identity the reply comes from.
     pub origin: u16,
-    /// The database it was read in.
+    /// The database it was read in. In a cluster, which has one: the life of the key's hash slot.
     pub db: u32,
     /// Index of the command in the command table.
     pub command: u16,

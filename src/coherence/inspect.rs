@@ -280,7 +280,7 @@ impl<W> NearCache<W> {
         let conditions = sight.map(|sight| self.conditions(entry, seen_at, sight, must_see));
         EntryReport {
             command: entry.command(),
-            db: entry.db(),
+            db: self.database(entry.db()),
             origin: entry.origin(),
             reply_bytes: entry.reply_len(),
             weight: entry.weight(),

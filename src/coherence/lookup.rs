@@ -51,6 +51,7 @@ impl Sight {
             sight: self,
             must_see,
             version,
+            owned: true,
         }
     }
 }
@@ -64,6 +65,22 @@ pub struct Reader<'a> {
     pub(super) must_see: Instant,
     /// The protocol it speaks.
     pub(super) version: Version,
+    /// In a cluster: it is proved that the node still has the key's slot.
+    pub(super) owned: bool,
+}
+
+impl Reader<'_> {
+    /// The same for a key of which it is not proved that the node still has it, unless `owned`: no entry is served, but what
+    /// the node is about to say may be shared.
+    #[must_use]
+    pub fn of_slot(self, owned: bool) -> Self {
+        Self { owned, ..self }
+    }
+
+    /// What an entry must be as new as.
+    fn entry_must_see(&self) -> Instant {
+        if self.owned { self.must_see } else { Instant::MAX }
+    }
 }
 
 /// What became of a lookup.
@@ -165,7 +182,7 @@ impl<W> NearCache<W> {
         let copy = copies.find(query)?;
         let entry = copy.entry()?;
         let current = copy.version == self.versions.of(query.hash) && copy.mark == self.mark(query.hash);
-        let serves = current && self.judge(entry, copy.seen_at, reader.sight, reader.must_see) == Verdict::Serve;
+        let serves = current && self.judge(entry, copy.seen_at, reader.sight, reader.entry_must_see()) == Verdict::Serve;
         serves.then_some(entry)
     }
 
@@ -198,6 +215,7 @@ impl<W> NearCache<W> {
             sight,
             must_see,
             version,
+            ..
         } = reader;
         let mut shard = self.lock(query.hash);
         let found = shard.find(query.hash, query.key);
@@ -205,7 +223,7 @@ impl<W> NearCache<W> {
         if let Some(id) = found
             && let Some(slot) = shard.slot(id)
         {
-            match self.judge_slot(slot, query, sight, must_see) {
+            match self.judge_slot(slot, query, sight, reader.entry_must_see()) {
                 Some((Verdict::Serve, entry)) => {
                     self.served(&shard, id, (slot, entry), query, copies);
                     return (hit(entry, version, out), false);
@@ -254,11 +272,7 @@ impl<W> NearCache<W> {
     /// Appends the entry of `query` to `out` if it may be served, and says which entry it was. Part of a multi-key read:
     /// nothing is fetched and nobody waits.
     pub fn peek(&self, copies: &mut Copies, query: &Query<'_>, reader: Reader<'_>, out: &mut Vec<u8>) -> Option<u64> {
-        let Reader {
-            sight,
-            must_see,
-            version,
-        } = reader;
+        let Reader { sight, version, .. } = reader;
         if sight.by_age {
             // Entries of different ages were not current together.
             return None;
@@ -270,7 +284,7 @@ impl<W> NearCache<W> {
         let shard = self.lock(query.hash);
         let id = shard.find(query.hash, query.key)?;
         let slot = shard.slot(id)?;
-        let (Verdict::Serve, entry) = self.judge_slot(slot, query, sight, must_see)? else {
+        let (Verdict::Serve, entry) = self.judge_slot(slot, query, sight, reader.entry_must_see())? else {
             return None;
         };
         self.served(&shard, id, (slot, entry), query, copies);
@@ -291,7 +305,7 @@ impl<W> NearCache<W> {
         shard
             .find(query.hash, query.key)
             .and_then(|id| shard.slot(id))
-            .and_then(|slot| self.judge_slot(slot, query, reader.sight, reader.must_see))
+            .and_then(|slot| self.judge_slot(slot, query, reader.sight, reader.entry_must_see()))
             .is_some_and(|(verdict, entry)| verdict == Verdict::Serve && entry.serial == serial)
     }
 

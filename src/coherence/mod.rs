@@ -27,6 +27,7 @@ mod reach;
 mod recent;
 mod session;
 mod settle;
+mod slots;
 mod stream;
 mod subscriber;
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use origins::MAX_ORIGINS;
 pub use reach::{Asked, Canary, Reach};
 pub use session::{Causality, Keys};
 pub use settle::{Rejected, Settled};
+pub use slots::{Doubt, Slots};
 pub use stream::{Origin, Stream};
 pub use subscriber::{Dialect, Subscriber};
 pub use touch::{TOUCH_PARTS, Touch, Touches};

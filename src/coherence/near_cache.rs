@@ -12,6 +12,7 @@ use super::inspect::{Dropped, Flushed};
 use super::origins::Origins;
 use super::recent::{NAMES, Recent};
 use super::settle::Rejected;
+use super::slots::Slots;
 use crate::cache::eviction::{EvictionKind, Mark, Pulse};
 use crate::cache::{Entry, HashName, Policies, RecentKeys, Shard, Terms, Versions, WriteHot};
 use crate::metrics::{FenceReason, Label};
@@ -54,6 +55,8 @@ pub struct Limits {
     pub admission_window: Duration,
     /// Who leaves when memory is short.
     pub eviction: EvictionKind,
+    /// The keys are spread over the nodes of a cluster.
+    pub cluster: bool,
 }
 
 impl Default for Limits {
@@ -68,6 +71,7 @@ impl Default for Limits {
             admit_always: false,
             admission_window: Duration::from_secs(60),
             eviction: EvictionKind::Worth,
+            cluster: false,
         }
     }
 }
@@ -186,6 +190,8 @@ pub struct NearCache<W> {
     pub(super) versions: Arc<Versions>,
     hasher: foldhash::fast::SeedableRandomState,
     pub(super) origins: Origins,
+    /// The hash slots of a cluster. In its place among the databases an entry then has the life of its slot.
+    pub(super) slots: Option<Slots>,
     pub(super) limits: Limits,
     pub(super) policies: Policies,
     pub(super) recent: RecentKeys,
@@ -245,6 +251,7 @@ impl<W> NearCache<W> {
             versions,
             hasher,
             origins: Origins::default(),
+            slots: limits.cluster.then(|| Slots::new(limits.max_staleness)),
             limits,
             policies,
             recent: RecentKeys::new(cells, limits.admission_window),
@@ -273,6 +280,16 @@ impl<W> NearCache<W> {
     /// What bounds and judges entries.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The hash slots, where the keys are spread over a cluster.
+    pub fn slots(&self) -> Option<&Slots> {
+        self.slots.as_ref()
+    }
+
+    /// The database in which entries with this `db` were read.
+    pub fn database(&self, db: u32) -> u32 {
+        if self.slots.is_some() { 0 } else { db }
     }
 
     /// What happened to entries so far.

@@ -9,7 +9,9 @@ use super::fields::Ttls;
 use super::flight::{Flight, Lease, Record, State, serial};
 use super::near_cache::{NearCache, Tally, UNWATCHED_TTL};
 use super::recent::Event;
+use super::slots::Slots;
 use crate::cache::{Entry, Shard, SlotId};
+use crate::command::Slot;
 use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
 
@@ -79,6 +81,26 @@ impl<W> NearCache<W> {
         self.end_flight(&lease)
     }
 
+    /// Whether the node answered that it has not got the key, so that whoever waited must ask whoever has. What is cached of
+    /// its slot is dead.
+    pub(super) fn is_elsewhere(&self, lease: &Lease, reply: &[u8]) -> bool {
+        let Some(slots) = self.slots.as_ref().filter(|_| Slots::says_elsewhere(reply)) else {
+            return false;
+        };
+        slots.renew(Slot::of(&lease.key));
+        self.rejections.note(lease.hash, Rejected::Error, self.about_now());
+        Tally::add(&self.tally.rejected_error, 1);
+        true
+    }
+
+    /// The node answered for the key what it was asked at `sent_at`.
+    pub(super) fn is_owned(&self, lease: &Lease, sent_at: Instant) {
+        if let Some(slots) = &self.slots {
+            slots.prove(Slot::of(&lease.key), lease.db, sent_at);
+            slots.remember(&lease.key);
+        }
+    }
+
     /// Whether the server is to be asked when the fields that are read expire.
     pub(super) fn asks_fields(&self, lease: &Lease) -> bool {
         lease.hash_fields
@@ -86,7 +108,7 @@ impl<W> NearCache<W> {
             && self.policies.terms(&lease.key).hash_field_ttl
     }
 
-    fn end_flight(&self, lease: &Lease) -> Vec<W> {
+    pub(super) fn end_flight(&self, lease: &Lease) -> Vec<W> {
         let mut shard = self.lock(lease.hash);
         let Some(id) = shard.find(lease.hash, &lease.key) else {
             return Vec::new();

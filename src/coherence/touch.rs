@@ -10,6 +10,7 @@ use super::flight::State;
 use super::lookup::Sight;
 use super::near_cache::{NearCache, Tally};
 use super::origins::Sights;
+use super::slots::Doubt;
 use crate::cache::{Entry, Shard, Slot};
 use crate::time::Instant;
 
@@ -27,8 +28,18 @@ const LONGEST: usize = 4096;
 /// One key that was read from memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Touch {
+    /// Its entry's: the database, or in a cluster the life of its slot.
     pub(super) db: u32,
     pub(super) key: Box<[u8]>,
+}
+
+impl From<Doubt> for Touch {
+    fn from(doubt: Doubt) -> Self {
+        Self {
+            db: doubt.life,
+            key: doubt.key,
+        }
+    }
 }
 
 /// What is to be touched on the tracked connection of one origin.

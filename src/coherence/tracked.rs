@@ -25,6 +25,7 @@ use super::near_cache::NearCache;
 use super::push::{apply_push, flush_by_server};
 use super::reach::Asked;
 use super::stream::Stream;
+use crate::command::Slot;
 use crate::mutants::{Mutant, mutated};
 use crate::resp::{Shape, Value, Version, encode};
 use crate::time::Instant;
@@ -61,11 +62,20 @@ enum Expected {
     Ping(Instant),
     /// A SELECT before TOUCHes.
     Select(Instant),
-    /// A TOUCH of the key with this hash.
-    Touch(Instant, u64),
+    /// A TOUCH.
+    Touch(Box<Touched>),
     Fill(Box<Progress>),
     /// The replies to asking for the canary: CACHING, then EXISTS.
     Canary(Instant, Stage),
+}
+
+/// A TOUCH that was not answered.
+struct Touched {
+    sent_at: Instant,
+    /// The key's hash.
+    hash: u64,
+    /// In a cluster, the key's slot and its life.
+    slot: Option<(Slot, u32)>,
 }
 
 /// How far a fill has come. Select → Caching → Read → Pttl → FieldTtls; without Caching where nothing is registered.
@@ -179,8 +189,9 @@ impl<W> Tracked<W> {
             return Err(fill);
         }
         let mut stage = if core.registers { Stage::Caching } else { Stage::Read };
-        if fill.lease.db() != core.db {
-            core.db = fill.lease.db();
+        let db = core.cache.database(fill.lease.db());
+        if db != core.db {
+            core.db = db;
             stage = Stage::Select;
             if mutated(Mutant::Interleave) {
                 out.extend_from_slice(CACHING_YES);
@@ -225,9 +236,9 @@ impl<W> Tracked<W> {
             Some(
                 Expected::Ping(sent_at)
                 | Expected::Canary(sent_at, _)
-                | Expected::Select(sent_at)
-                | Expected::Touch(sent_at, _),
+                | Expected::Select(sent_at),
             ) => Some(*sent_at),
+            Some(Expected::Touch(touched)) => Some(touched.sent_at),
             Some(Expected::Fill(progress)) => Some(progress.sent_at),
             None => None,
         };
@@ -336,13 +347,10 @@ impl<W> Core<W> {
                 }
                 sent_at
             }
-            Some(&mut Expected::Touch(sent_at, hash)) => {
-                self.expected.pop_front();
-                if !self.touched(hash, kind, frame)? {
-                    return Ok(());
-                }
-                sent_at
-            }
+            Some(Expected::Touch(_)) => match self.touched(kind, frame)? {
+                Some(sent_at) => sent_at,
+                None => return Ok(()),
+            },
             Some(Expected::Fill(progress)) => {
                 let sent_at = progress.sent_at;
                 if progress.advance(&self.cache, kind, frame, now, deliver)? {
@@ -444,6 +452,16 @@ impl Progress {
             }
             return;
         };
+        if cache.is_elsewhere(&self.lease, bytes) {
+            for waiter in cache.end_flight(&self.lease) {
+                deliver.deliver(waiter, Delivery::Home);
+            }
+            return;
+        }
+        // Most errors are given before it is looked whose the key is.
+        if bytes.first() != Some(&b'-') {
+            cache.is_owned(&self.lease, self.sent_at);
+        }
         // Its own allocation: a slice of the read buffer would keep the whole buffer alive.
         let reply = Bytes::copy_from_slice(bytes);
         if let Some(waiter) = cache.arrived(&self.lease, self.in_order) {

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! AUTH accepted by Redis → Accounts::login ─ known → the account ─ no session for a while, user changed → retired
-//!                                          └ new → its partition is opened (identity → tracked connection)
+//!                                          └ new → its partitions are opened (identity → tracked connections)
 //! ```
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
+use super::holdings::{Held, Holdings};
 use crate::coherence::Origin;
 use crate::time::Instant;
+use crate::topology::NodeId;
 use crate::tracking::Tracking;
 use crate::upstream::Identity;
 
@@ -44,8 +46,7 @@ impl Partition {
 /// Who a session is at the server, and what all sessions of all workers that are the same share.
 pub struct Account {
     identity: Identity,
-    /// `None`: nothing is cached for it.
-    partition: Option<Partition>,
+    holdings: Holdings,
     /// Nothing is sent to the server for it: its clients have to say who they are first.
     barred: bool,
     /// The server wants a password and this account says none. Relaxed: it is learned from replies.
@@ -56,9 +57,14 @@ pub struct Account {
 impl Account {
     /// An account whose replies are cached in `partition`.
     pub fn new(identity: Identity, partition: Option<Partition>) -> Self {
+        Self::holding(identity, Holdings::one(partition))
+    }
+
+    /// An account whose replies are cached there.
+    pub(super) fn holding(identity: Identity, holdings: Holdings) -> Self {
         Self {
             identity,
-            partition,
+            holdings,
             barred: false,
             locked_out: AtomicBool::new(false),
             rights: Rights::default(),
@@ -112,27 +118,42 @@ impl Account {
     /// What it may do may have changed.
     pub(super) fn forget(&self) {
         self.rights.forget();
-        if let Some(origin) = self.origin() {
-            origin.flush_for_rights();
-        }
-        if let Some(tracking) = self.tracking() {
-            tracking.retry();
+        for partition in self.holdings.all() {
+            partition.origin.flush_for_rights();
+            partition.tracking.retry();
         }
     }
 
     /// What is cached for it, and where.
-    pub(super) fn partition(&self) -> Option<&Partition> {
-        self.partition.as_ref()
+    pub(super) fn holdings(&self) -> &Holdings {
+        &self.holdings
     }
 
-    /// What its entries are kept true by; `None`: nothing is cached for this account.
-    pub fn origin(&self) -> Option<&Arc<Origin>> {
-        self.partition.as_ref().map(|partition| &partition.origin)
+    /// The part of the near-cache for what is read of `node`, which is named in a cluster; `None`: nothing is cached.
+    pub(super) fn partition(&self, node: Option<NodeId>) -> Option<Held<'_>> {
+        self.holdings.at(node)
     }
 
-    /// Who fetches for the cache; `None`: nothing is cached for this account.
-    pub fn tracking(&self) -> Option<&Tracking> {
-        self.partition.as_ref().map(|partition| &partition.tracking)
+    /// All its parts of the near-cache; none: nothing is cached for this account.
+    pub fn partitions(&self) -> Vec<Partition> {
+        self.holdings.all()
+    }
+
+    /// Whether anything may be cached for it.
+    pub fn caches(&self) -> bool {
+        !matches!(self.holdings, Holdings::Nothing)
+    }
+
+    /// Whether invalidations of all that may be cached for it arrive.
+    pub fn is_tracked(&self) -> bool {
+        let parts = self.holdings.all();
+        let is_up = |partition: &Partition| partition.tracking.status().connected.load(Ordering::Relaxed);
+        !parts.is_empty() && parts.iter().all(is_up)
+    }
+
+    /// What the entries of what is read of `node`, which is named in a cluster, are kept true by; `None`: nothing is cached.
+    pub fn origin(&self, node: Option<NodeId>) -> Option<Arc<Origin>> {
+        self.holdings.at(node).map(|held| Arc::clone(&held.origin))
     }
 }
 

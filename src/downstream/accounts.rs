@@ -10,9 +10,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::account::{Account, Partition};
+use super::holdings::Holdings;
 use crate::coherence::Touches;
-use crate::config::Credentials;
+use crate::config::{Address, Credentials};
 use crate::time::Instant;
+use crate::topology::NodeId;
 use crate::tracking::Totals;
 use crate::upstream::Identity;
 
@@ -21,8 +23,9 @@ const SPARE: usize = 256;
 
 /// Opens and closes parts of the near-cache.
 pub trait Partitions: Send + Sync {
-    /// A part for `identity`, and a tracked connection that logs in as it; `None`: there are too many.
-    fn open(&self, identity: &Identity) -> Option<Partition>;
+    /// A part for `identity`, and a tracked connection that logs in as it: to the primary, wherever that is, or to a `node` of
+    /// a cluster. `None`: there are too many.
+    fn open(&self, identity: &Identity, node: Option<&Address>) -> Option<Partition>;
     /// What all tracked connections did so far.
     fn totals(&self) -> Totals;
     /// Ends both: nothing of it is served again.
@@ -41,6 +44,8 @@ pub struct AccountSettings {
     pub idle_timeout: Duration,
     /// `None`: nothing is cached at all.
     pub partitions: Option<Box<dyn Partitions>>,
+    /// Keys are spread over the nodes of a cluster: there is a part for each.
+    pub cluster: bool,
 }
 
 /// All accounts.
@@ -62,6 +67,8 @@ pub struct Accounts {
 #[derive(Default)]
 struct Known {
     accounts: HashMap<Key, Entry>,
+    /// The nodes of a cluster that have keys.
+    nodes: Vec<(NodeId, Address)>,
     /// How many there may be before unused ones are looked for.
     look_at: usize,
 }
@@ -96,7 +103,7 @@ impl Entry {
 impl Accounts {
     /// nearhit's own account, and no other.
     pub fn new(settings: AccountSettings) -> Self {
-        let own = own_account(&settings, None);
+        let own = own_account(&settings, None, &[]);
         let initial = initial_account(&settings, &own);
         let accounts = Self {
             settings,
@@ -134,7 +141,8 @@ impl Accounts {
             known.look_at = known.accounts.len() + SPARE;
         }
         let identity = Identity::new(Some(credentials.clone()));
-        let account = Arc::new(Account::new(identity.clone(), self.partition_for(&identity)));
+        let holdings = self.holdings_for(&identity, &known.nodes);
+        let account = Arc::new(Account::holding(identity, holdings));
         known.accounts.insert(key, Entry::new(&account));
         self.change.notify_one();
         account
@@ -177,32 +185,39 @@ impl Accounts {
             return;
         }
         for account in self.all() {
-            let (Some(origin), Some(tracking)) = (account.origin(), account.tracking()) else {
-                continue;
-            };
-            // Where all share one partition, the first account is as good as any.
-            let theirs = touches.iter().position(|touches| touches.origin == origin.number());
-            if let Some(at) = theirs {
-                tracking.touch(touches.swap_remove(at).keys);
+            for partition in account.partitions() {
+                // Where all share one partition, the first account is as good as any.
+                let number = partition.origin.number();
+                let theirs = touches.iter().position(|touches| touches.origin == number);
+                if let Some(at) = theirs {
+                    partition.tracking.touch(touches.swap_remove(at).keys);
+                }
             }
+        }
+    }
+
+    /// From here on `nodes` are the nodes of a cluster that have keys: there is a part of the near-cache for each and no other.
+    pub fn follow(&self, nodes: Vec<(NodeId, Address)>) {
+        let mut known = self.known.lock();
+        known.nodes = nodes;
+        let Some(partitions) = &self.settings.partitions else { return };
+        // Where all share what is cached, this is done once and then once more for nothing.
+        for entry in known.accounts.values() {
+            entry.account.holdings().follow(&known.nodes, &**partitions);
         }
     }
 
     /// How many tracked connections are up.
     pub fn tracked(&self) -> u64 {
-        let all = self.all();
-        let up = all.iter().filter_map(|account| account.tracking());
-        // Where all share one partition, it is one connection.
-        let up = up
-            .filter(|tracking| tracking.status().connected.load(Ordering::Relaxed))
-            .count() as u64;
-        if self.settings.by_user { up } else { up.min(1) }
+        let up = self.partitions().into_iter();
+        up.filter(|partition| partition.tracking.status().connected.load(Ordering::Relaxed))
+            .count() as u64
     }
 
     /// Every part of the near-cache, once.
     pub fn partitions(&self) -> Vec<Partition> {
         let all = self.all();
-        let mut partitions: Vec<_> = all.iter().filter_map(|account| account.partition().cloned()).collect();
+        let mut partitions: Vec<_> = all.iter().flat_map(|account| account.partitions()).collect();
         partitions.sort_unstable_by_key(|partition| partition.origin.number());
         partitions.dedup_by_key(|partition| partition.origin.number());
         partitions
@@ -213,7 +228,7 @@ impl Accounts {
         let all = self.all();
         let theirs = all
             .iter()
-            .filter(|account| account.origin().is_some_and(|own| own.number() == origin));
+            .filter(|account| account.holdings().has(origin));
         let mut users: Vec<_> = theirs.map(|account| account.user_name()).collect();
         users.sort_unstable();
         users.dedup();
@@ -276,8 +291,8 @@ impl Accounts {
     pub fn let_strangers_in(&self) {
         for account in self.all() {
             account.set_locked_out(false);
-            if let Some(tracking) = account.tracking() {
-                tracking.retry();
+            for partition in account.partitions() {
+                partition.tracking.retry();
             }
         }
     }
@@ -317,7 +332,7 @@ impl Accounts {
     pub fn renew_own(&self) {
         let mut known = self.known.lock();
         let old = self.own.load_full();
-        let own = own_account(&self.settings, old.partition());
+        let own = own_account(&self.settings, Some(old.holdings()), &known.nodes);
         if let Some(entry) = known.accounts.remove(&key_of(&old)) {
             known.accounts.insert(Key::Numbered(old.identity().number()), entry);
         }
@@ -332,37 +347,46 @@ impl Accounts {
         unused.for_each(|(_, entry)| self.retire(&entry.account));
     }
 
-    fn partition_for(&self, identity: &Identity) -> Option<Partition> {
-        let partitions = self.settings.partitions.as_ref()?;
+    fn holdings_for(&self, identity: &Identity, nodes: &[(NodeId, Address)]) -> Holdings {
         if self.settings.by_user {
-            return partitions.open(identity);
+            return opened(&self.settings, identity, nodes);
         }
-        self.own.load().partition().cloned()
+        self.own.load().holdings().clone()
     }
 
     /// Closes what was made for it alone.
     fn retire(&self, account: &Account) {
         account.identity().retire();
-        let shared = !self.settings.by_user;
-        if let Some(partition) = account.partition().filter(|_| !shared)
-            && let Some(partitions) = &self.settings.partitions
-        {
-            partitions.close(partition);
+        if let Some(partitions) = self.settings.partitions.as_ref().filter(|_| self.settings.by_user) {
+            account.partitions().iter().for_each(|partition| partitions.close(partition));
         }
     }
 }
 
+/// Parts of the near-cache for `identity`.
+fn opened(settings: &AccountSettings, identity: &Identity, nodes: &[(NodeId, Address)]) -> Holdings {
+    let Some(partitions) = &settings.partitions else {
+        return Holdings::Nothing;
+    };
+    if !settings.cluster {
+        return Holdings::one(partitions.open(identity, None));
+    }
+    let holdings = Holdings::by_node(identity.clone());
+    holdings.follow(nodes, &**partitions);
+    holdings
+}
+
 /// `old`: what everybody shares, where everybody does.
-fn own_account(settings: &AccountSettings, old: Option<&Partition>) -> Arc<Account> {
+fn own_account(settings: &AccountSettings, old: Option<&Holdings>, nodes: &[(NodeId, Address)]) -> Arc<Account> {
     let identity = Identity::new(settings.own.clone());
     // Where everybody must say who they are, nobody in particular reads nothing.
     let reads = !(settings.require_auth && settings.by_user && settings.own.is_none());
-    let partitions = settings.partitions.as_ref().filter(|_| reads);
-    let partition = match old.filter(|_| !settings.by_user) {
-        Some(shared) => Some(shared.clone()),
-        None => partitions.and_then(|partitions| partitions.open(&identity)),
+    let holdings = match old.filter(|_| !settings.by_user) {
+        Some(shared) => shared.clone(),
+        None if reads => opened(settings, &identity, nodes),
+        None => Holdings::Nothing,
     };
-    Arc::new(Account::new(identity, partition))
+    Arc::new(Account::holding(identity, holdings))
 }
 
 fn initial_account(settings: &AccountSettings, own: &Arc<Account>) -> Arc<Account> {

@@ -17,16 +17,18 @@ use super::request::Turn;
 use super::session::{Core, Fetching, Session};
 use crate::coherence::Keys;
 use crate::command::Effect;
-use crate::metrics::{Outcome, Retry};
+use crate::metrics::{OTHER, Outcome, Retry};
 use crate::resp::encode;
 use crate::time::{self, Instant};
-use crate::upstream::{Ended, Loss, jittered_pause};
+use crate::upstream::{Connection, Ended, Loss, jittered_pause};
 
 /// How often a request is sent again because its connection was lost.
 const MOST: u8 = 2;
 /// How often it waits in between for a connection, each time 20 to 80 ms. Chosen, not measured: a server that is started again
 /// is there within that.
 const MOST_WAITS: u8 = 4;
+
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// A request that is to be sent home.
 pub(super) struct Again {
@@ -39,12 +41,23 @@ pub(super) struct Again {
 }
 
 impl Again {
+    /// A request that is not to be sent before `after`.
+    pub(super) fn at(number: u64, op: Op, frame: Box<[u8]>, after: Instant) -> Self {
+        Self {
+            number,
+            op,
+            frame,
+            after,
+        }
+    }
+
     /// A read whose fetch did not work out.
     pub(super) fn fetch(core: &Core, number: u64, fetching: Fetching, node: &str) -> Self {
         let op = Op {
             keys: Keys::One(fetching.key),
             effect: Effect::Read,
             attribute: core.attribute(Source::Upstream(None), node),
+            slot: fetching.slot,
             ..Op::plain(fetching.command, fetching.started)
         };
         Self {
@@ -110,7 +123,7 @@ impl Forwarded {
             op.replica.is_some() || core.home.is_one() || (!keyless && core.causality.is_alone(&op.keys))
         };
         let harmless = unsent || (reads && alone());
-        let plain = !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No);
+        let plain = !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No | Special::Part(_));
         let unheard = !self.applied && !self.late && !self.partly && self.number.is_some();
         let may = harmless
             && plain
@@ -133,7 +146,7 @@ impl Forwarded {
         !matches!(why, Retry::Exhausted | Retry::Budget)
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let core = self.session.core.borrow();
         core.dead.is_some() || core.closing.is_some() || core.is_uploading(self.number)
     }
@@ -142,48 +155,45 @@ impl Forwarded {
     pub(super) fn ask_again(mut self, ended: &Ended<'_>) {
         self.op.tries += 1;
         if let (Some(number), Some(frame)) = (self.number, ended.frame) {
-            self.put_back(number, frame.into());
+            let session = Rc::clone(&self.session);
+            let op = self.given_back();
+            session.put_back(Again::at(number, op, frame.into(), Instant::ZERO));
         }
     }
 
-    /// Has the session ask the master, because the replica will not say.
-    pub(super) fn ask_master(&mut self) {
-        let replica = self.op.replica.take();
-        if let (Some(number), Some(replica)) = (self.number, replica) {
-            self.session.context.shared.metrics.retries.inc(Retry::Replica);
-            let op = std::mem::replace(&mut self.op, Op::plain(0, Instant::ZERO));
-            // Its keys count as being fetched already.
-            self.session.put_back(number, op, replica.into_frame());
-        }
+    /// Has the session ask the primary, because the replica will not say.
+    pub(super) fn ask_primary(self, request: &[u8]) {
+        let Some(number) = self.number else { return };
+        self.session.context.shared.metrics.retries.inc(Retry::Replica);
+        let session = Rc::clone(&self.session);
+        let op = self.given_back();
+        session.put_back(Again::at(number, op, request.into(), Instant::ZERO));
     }
 
-    fn put_back(self, number: u64, frame: Box<[u8]>) {
+    /// The request, which is to be sent again. Until it is, no later one on its keys is answered from memory.
+    pub(super) fn given_back(self) -> Op {
         let (session, mut op) = (self.session, self.op);
+        // The keys of what a replica is asked count as being fetched already.
         if op.replica.take().is_none() {
             let causality = &mut session.core.borrow_mut().causality;
             causality.answered(&op.keys, op.effect);
             causality.all_fetching(&op.keys);
         }
-        session.put_back(number, op, frame);
+        op
     }
 }
 
 impl Session {
-    fn put_back(&self, number: u64, op: Op, frame: Box<[u8]>) {
+    pub(super) fn put_back(&self, again: Again) {
         let mut core = self.core.borrow_mut();
-        core.home.answered(op.bytes, 0);
-        core.sent_home.push(Again {
-            number,
-            op,
-            frame,
-            after: Instant::ZERO,
-        });
+        core.home.answered(again.op.bytes, 0);
+        core.sent_home.push(again);
         drop(core);
         self.wake();
     }
 
     /// Wakes the session at that time.
-    fn wake_at(self: &Rc<Self>, when: Instant) {
+    pub(super) fn wake_at(self: &Rc<Self>, when: Instant) {
         let session = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(when.since(time::now())).await;
@@ -203,12 +213,17 @@ impl Turn<'_> {
                 self.core.sent_home.push(again);
                 continue;
             }
+            let ask = again.op.ask.take();
+            again.op.node = ask.or_else(|| self.context.owner(again.op.slot));
             let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
-            let connection = self.context.pool.borrow_mut().shared(identity, db, version);
+            let connection = self.context.shared_connection(again.op.node, identity, db, version);
             match connection {
                 Ok(connection) => {
                     self.core.causality.all_fetched(&again.op.keys);
                     self.before_sending(&mut again.op);
+                    if ask.is_some() {
+                        self.say_asking(&connection);
+                    }
                     self.resend(again.op, Some(again.number), &again.frame, &connection);
                 }
                 Err(loss) => self.wait_or_fail(again, &loss),
@@ -216,9 +231,20 @@ impl Turn<'_> {
         }
     }
 
+    /// Has the node answer the next request although it has not got the slot yet.
+    fn say_asking(&mut self, connection: &Connection<Forwarded>) {
+        let op = Op {
+            special: Special::Discard,
+            outcome: Outcome::Local,
+            ..Op::plain(OTHER, self.now)
+        };
+        self.resend(op, None, ASKING, connection);
+    }
+
     /// There is no connection now. What was lost before waits once more; a fetch has waited already.
     fn wait_or_fail(&mut self, mut again: Again, loss: &Loss) {
-        let patient = again.op.tries > 0 && again.op.waits < MOST_WAITS;
+        let was_lost = again.op.tries > 0 || again.op.hops > 0;
+        let patient = was_lost && again.op.waits < MOST_WAITS;
         if patient && !matches!(loss, Loss::Refused(_)) {
             again.op.waits += 1;
             // A server that is away is tried every 20 to 80 ms.

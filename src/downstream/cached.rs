@@ -23,7 +23,7 @@ impl Turn<'_> {
         let (must_see, version) = (self.core.causality.must_see(), self.core.version);
         let looked = self.with_sight(|turn, sight| {
             let (shared, told) = (&turn.context.shared, turn.core.attributes.get());
-            let reader = sight.reader(must_see, version);
+            let reader = sight.reader(must_see, version).of_slot(turn.owns(query.id.db));
             turn.core.pipeline.ready(turn.muted, |out| {
                 let start = out.len();
                 let mut copies = turn.context.copies.borrow_mut();
@@ -39,8 +39,8 @@ impl Turn<'_> {
             return self.pass(Bypass::SessionState, command, request);
         };
         self.count_key(&query, matches!(lookup, Lookup::Hit { .. }));
-        if unproved && let Some(tracking) = self.core.account.tracking() {
-            tracking.kick();
+        if unproved && let Some(partition) = self.core.account.partition(self.node) {
+            partition.tracking.kick();
         }
         match self.follow(lookup, &query, request) {
             Ok(()) => Flow::Next,
@@ -60,12 +60,12 @@ impl Turn<'_> {
     pub(super) fn query<'q>(&self, command: &Command, request: &'q Request<'_>) -> Result<Query<'q>, Bypass> {
         let &hash = self.core.keys.first().ok_or(Bypass::Disabled)?;
         self.core.causality.may_look(hash)?;
-        let origin = self.core.account.origin().ok_or(Bypass::SessionState)?;
+        let partition = self.core.account.partition(self.node).ok_or(Bypass::SessionState)?;
         Ok(Query {
             hash,
             key: request.arg(1),
             id: EntryId {
-                origin: origin.number(),
+                origin: partition.origin.number(),
                 db: self.db_of_entries(),
                 command: command.id().number(),
                 rest: request.tail(2),
@@ -150,9 +150,9 @@ impl Turn<'_> {
         let causality = &self.core.causality;
         self.core.keys.iter().try_for_each(|&hash| causality.may_look(hash))?;
         let get = self.table.by_name("get").ok_or(Bypass::MultiKeyMiss)?;
-        let origin = self.core.account.origin().ok_or(Bypass::SessionState)?;
+        let partition = self.core.account.partition(self.node).ok_or(Bypass::SessionState)?;
         Ok(EntryId {
-            origin: origin.number(),
+            origin: partition.origin.number(),
             db: self.db_of_entries(),
             command: get.id().number(),
             rest: b"",
@@ -169,7 +169,7 @@ impl Turn<'_> {
     ) -> bool {
         let (cache, version) = (&self.context.shared.cache, self.core.version);
         let mut copies = self.context.copies.borrow_mut();
-        let reader = sight.reader(must_see, version);
+        let reader = sight.reader(must_see, version).of_slot(self.owns(self.db_of_entries()));
         let attribute = self.core.attribute(Source::Hit(None), self.node()).unwrap_or_default();
         self.core.pipeline.ready(self.muted, |out| {
             let start = out.len();
@@ -200,19 +200,29 @@ impl Turn<'_> {
     }
 
     pub(super) fn fetch(&self, lease: Lease, frame: &[u8]) {
-        if let Some(tracking) = self.core.account.tracking() {
-            tracking.fill(Fill {
+        if let Some(partition) = self.core.account.partition(self.node) {
+            partition.tracking.fill(Fill {
                 lease,
                 frame: frame.into(),
             });
         }
     }
 
+    /// The database that entries are told apart by; in a cluster, the life of the slot of the request in hand.
     fn db_of_entries(&self) -> u32 {
+        if let (Some(slots), Some(slot)) = (self.context.shared.cache.slots(), self.slot) {
+            return slots.life(slot);
+        }
         if mutated(Mutant::SelectLeaks) {
             return self.context.shared.settings.db;
         }
         self.core.db
+    }
+
+    /// Whether it is proved that the node still has the slot of the request in hand, if that has this life.
+    pub(super) fn owns(&self, life: u32) -> bool {
+        let slots = self.context.shared.cache.slots();
+        slots.zip(self.slot).is_none_or(|(slots, slot)| slots.is_proved(slot, life, self.now))
     }
 
     fn wait(&mut self, query: &Query<'_>, request: &Request<'_>, source: Source) {
@@ -223,6 +233,7 @@ impl Turn<'_> {
             command: query.id.command,
             started: self.now,
             source,
+            slot: self.slot,
             frame: request.frame().into(),
         };
         self.core.fetching.insert(number, fetching);

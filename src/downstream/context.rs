@@ -18,6 +18,7 @@ use super::fence::Fences;
 use super::forward::Forwarded;
 use super::large::LargeReplies;
 use super::live::Live;
+use super::nodes::{Cluster, Nodes};
 use super::pubsub::Hub;
 use super::replicas::Replicas;
 use super::session::Session;
@@ -176,6 +177,8 @@ pub struct Shared {
     pub cache: Arc<NearCache<Ticket>>,
     /// Where the server is, or the master of several.
     pub master: Whereabouts,
+    /// The cluster behind it; `None`: there is none.
+    pub cluster: Option<Cluster>,
     /// Where reads go; `None`: all to the one server there is.
     pub routing: Option<Arc<Routing>>,
     /// Whoever routes reads wishes here for newer news of replicas.
@@ -210,6 +213,8 @@ pub struct Context {
     pub pool: RefCell<Pool<Forwarded>>,
     /// How much may be asked again.
     pub(super) budget: Budget,
+    /// In a cluster: its connections to the other nodes, and which has what.
+    pub(super) nodes: Option<Nodes>,
     /// Its connections to replicas.
     pub replicas: Replicas,
     /// Its counters.
@@ -247,11 +252,12 @@ impl Context {
     pub fn new(shared: Arc<Shared>, worker: u16, pool: Pool<Forwarded>, recorder: Arc<WorkerRecorder>) -> Rc<Self> {
         Rc::new(Self {
             hubs: RefCell::default(),
-            shared,
             worker,
             budget: Budget::default(),
+            nodes: shared.cluster.as_ref().map(Nodes::new),
             replicas: Replicas::new(&pool),
             pool: RefCell::new(pool),
+            shared,
             recorder,
             sessions: RefCell::default(),
             free: RefCell::default(),
@@ -302,6 +308,7 @@ impl Context {
         }
         self.pool.borrow().check_late(now);
         self.replicas.check_late(now);
+        self.check_late_at_nodes(now);
         let Some(limit) = limit else { return };
         for session in self.sessions.borrow().iter().flatten() {
             session.check_late(limit, now);

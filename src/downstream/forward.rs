@@ -16,18 +16,21 @@ use super::door::Knocked;
 use super::edit::Edit;
 use super::pause::Asked;
 use super::pubsub::Change;
+use super::redirect::in_plain_words;
 use super::replicas::AtReplica;
 use super::rights::{AclChange, Question};
+use super::scatter::Part;
 use super::session::{Core, Session, nanos};
 use super::shadow::Shadowed;
 use super::transaction::{self, Transaction};
 use super::{identity, pinned, subscribe, switch};
 use crate::coherence::{Flushing, Keys};
-use crate::command::Effect;
+use crate::command::{Effect, Slot};
 use crate::config::Credentials;
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
+use crate::topology::NodeId;
 use crate::upstream::{Ended, Loss, Taken, Waiter};
 
 /// What is special about a reply, beyond passing it on.
@@ -80,6 +83,8 @@ pub(super) enum Special {
     Kill(Kill),
     /// CLIENT UNBLOCK of this session; the reply goes to whoever asked.
     Unblock(Ticket),
+    /// One of several requests that a client's was made of.
+    Part(Part),
 }
 
 impl Special {
@@ -130,6 +135,14 @@ pub(super) struct Op {
     pub(super) waits: u8,
     /// It is asked at a replica.
     pub(super) replica: Option<Box<AtReplica>>,
+    /// In a cluster, the slot of its keys.
+    pub(super) slot: Option<Slot>,
+    /// In a cluster, the node it was sent to.
+    pub(super) node: Option<NodeId>,
+    /// The node that it is to be sent to next, although that has not got the slot yet.
+    pub(super) ask: Option<NodeId>,
+    /// How often a node sent it to another one.
+    pub(super) hops: u8,
 }
 
 impl Op {
@@ -159,6 +172,10 @@ impl Op {
             tries: 0,
             waits: 0,
             replica: None,
+            slot: None,
+            node: None,
+            ask: None,
+            hops: 0,
         }
     }
 }
@@ -233,8 +250,8 @@ impl Forwarded {
         }
         // Only a proof asked for after the reply counts. What a later read would ask for comes before its own reply, so
         // without this a client that goes on reading would never see a hit again.
-        if waiting && let Some(tracking) = core.account.tracking() {
-            tracking.kick();
+        if waiting && let Some(partition) = core.account.partition(op.node) {
+            partition.tracking.kick();
         }
     }
 
@@ -345,6 +362,8 @@ impl Forwarded {
             _ => {}
         }
         let Some(number) = self.number else { return };
+        let plain = self.session.context.nodes.as_ref().filter(|_| failed);
+        let frame = plain.and_then(|_| in_plain_words(frame)).unwrap_or(frame);
         let mut core = self.session.core.borrow_mut();
         let core = &mut *core;
         if (failed || !core.is_authenticated()) && self.op.is_servers_word() {

@@ -25,8 +25,7 @@ impl Outlet for Listener {
         let core = session.core.borrow();
         // Only messages are worth the wait, and where they come, replies must keep their places between them.
         let listens = core.pin.as_ref().is_some_and(Pin::is_subscribed);
-        let ahead = core.account.partition().filter(|_| listens);
-        ahead.is_none_or(|partition| partition.knows_all_before(read_at, task))
+        !listens || core.account.holdings().know_all_before(read_at, task)
     }
 
     fn frame(&self, frame: &[u8], _now: Instant) {

@@ -27,11 +27,14 @@ use crate::command::{Command, Effect, Origin, Pin as Why, Place, flag};
 use crate::metrics::{Disconnect, Outcome};
 use crate::resp::{Request, Version, encode};
 use crate::time::Instant;
+use crate::topology::NodeId;
 use crate::upstream::{Connection, Identity, Loss};
 
 /// The session's own connection and what keeps it.
 pub(super) struct Pin {
     pub(super) connection: Connection<Forwarded>,
+    /// In a cluster, the node it leads to; `None`: the one that is asked what names no key.
+    pub(super) node: Option<NodeId>,
     /// As which it was handed out, and to which it may go back.
     identity: Identity,
     db: u32,
@@ -235,10 +238,9 @@ impl Turn<'_> {
             if pin.altered {
                 pin.connection.close();
             } else {
-                self.context
-                    .pool
-                    .borrow_mut()
-                    .release(pin.connection, &pin.identity, pin.db, pin.version);
+                self.context.with_pool(pin.node, |pool| {
+                    pool.release(pin.connection, &pin.identity, pin.db, pin.version);
+                });
             }
             self.context.shared.metrics.clients_pinned.dec();
         }
@@ -284,12 +286,14 @@ impl Turn<'_> {
         }
         let version = self.core.version;
         let identity = self.core.account.identity().clone();
-        let connection = self.context.pool.borrow_mut().pinned(&identity, db, version);
+        let node = self.node;
+        let connection = self.context.with_pool(node, |pool| pool.pinned(&identity, db, version));
         let connection = connection.map_err(Some)?;
         let session = Rc::downgrade(self.session);
         connection.set_outlet(Some(Rc::new(Listener(session))));
         self.core.pin = Some(Pin {
             connection,
+            node,
             identity,
             db,
             version,

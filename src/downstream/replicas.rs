@@ -25,15 +25,6 @@ use crate::upstream::{Connection, Gauges, Identity, Pool, PoolSettings};
 #[derive(Debug)]
 pub(super) struct AtReplica {
     pub(super) choice: Choice,
-    /// The request, in case the replica cannot answer it.
-    frame: Box<[u8]>,
-}
-
-impl AtReplica {
-    /// The request.
-    pub(super) fn into_frame(self) -> Box<[u8]> {
-        self.frame
-    }
 }
 
 /// How often a session is sent to the master for what it has seen before it waits for a replica instead. Chosen, not measured.
@@ -117,6 +108,8 @@ impl Replicas {
             None => {
                 let settings = PoolSettings {
                     address: Some(node.address().clone()),
+                    // It may say that it cannot answer.
+                    keeps_requests: true,
                     ..self.settings.clone()
                 };
                 let pool = Pool::new(settings, Arc::clone(&self.gauges), Arc::clone(&self.recorder));
@@ -276,10 +269,7 @@ impl Turn<'_> {
         op.attribute = told
             .then(|| self.core.attribute(Source::Replica, &choice.node.address().to_string()))
             .flatten();
-        op.replica = Some(Box::new(AtReplica {
-            choice,
-            frame: frame.into(),
-        }));
+        op.replica = Some(Box::new(AtReplica { choice }));
         let number = self.core.pipeline.pend(self.muted);
         self.resend(op, Some(number), frame, connection);
     }

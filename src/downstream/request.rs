@@ -14,11 +14,12 @@ use super::rights::{AclChange, is_http};
 use super::session::{Core, Replies, Session};
 use super::switch;
 use crate::coherence::{Keys, Sight};
-use crate::command::{Cacheable, Command, CommandTable, Effect, Last, Lookup, Pin, Place, flag};
+use crate::command::{Cacheable, Command, CommandTable, Effect, Last, Lookup, Pin, Place, Slot, flag};
 use crate::metrics::{Disconnect, OTHER, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Version, encode};
 use crate::time::{self, Instant};
+use crate::topology::NodeId;
 use crate::upstream::{Connection, Loss};
 
 /// Requests after which the clock and the stream's proof are read again within one turn.
@@ -45,7 +46,11 @@ pub(super) struct Turn<'a> {
     last: Last<'a>,
     /// Read after the requests were.
     pub(super) now: Instant,
-    sight: Option<(Sight, u32)>,
+    sight: Option<(Option<NodeId>, Sight, u32)>,
+    /// In a cluster, the slot of the request in hand, by its first key.
+    pub(super) slot: Option<Slot>,
+    /// In a cluster, the node that has it.
+    pub(super) node: Option<NodeId>,
     /// Nobody hears the reply of the current request (CLIENT REPLY).
     pub(super) muted: bool,
     /// The server answers nothing, so neither does the near-cache.
@@ -91,6 +96,8 @@ impl<'a> Turn<'a> {
             last: Last::default(),
             now,
             sight: None,
+            slot: None,
+            node: None,
             muted: false,
             monitored: context.shared.common.monitors.any(),
             words: None,
@@ -103,6 +110,7 @@ impl<'a> Turn<'a> {
     /// Does what is to be done with `request`.
     pub(super) fn handle(&mut self, request: &Request<'_>) -> Flow {
         self.attribute = None;
+        (self.slot, self.node) = (None, None);
         self.go_home();
         if self.core.must_wait() {
             return Flow::Hold;
@@ -166,6 +174,7 @@ impl<'a> Turn<'a> {
     }
 
     fn known(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        self.note_slot(command, request);
         if (self.is_listening() || command.place == Place::Pinned(Pin::Subscribe))
             && let Some(flow) = self.listening(command, request)
         {
@@ -373,11 +382,9 @@ impl<'a> Turn<'a> {
 
     /// Sends a request over the shared connection of this database and protocol.
     pub(super) fn send_home(&mut self, mut op: Op, frame: &[u8], db: u32, version: Version) {
-        let connection = self
-            .context
-            .pool
-            .borrow_mut()
-            .shared(self.core.account.identity(), db, version);
+        (op.slot, op.node) = (self.slot, self.node);
+        let identity = self.core.account.identity();
+        let connection = self.context.shared_connection(op.node, identity, db, version);
         if connection.is_err()
             && let Special::Edit(edit) = &op.special
             && let Some(known) = edit.without_server(&self.context.shared, self.core)
@@ -472,18 +479,24 @@ impl<'a> Turn<'a> {
     /// Calls `look` with what lookups start from, which is read anew after so many requests.
     /// `None`: nothing is cached for who the session is.
     pub(super) fn with_sight<T>(&mut self, look: impl FnOnce(&mut Self, &Sight) -> T) -> Option<T> {
+        let node = self.node;
         let (sight, left) = match self.sight.take() {
-            Some((sight, left)) if left > 0 => (sight, left - 1),
-            used_up => {
-                if used_up.is_some() {
-                    self.now = time::now();
-                }
-                let origin = self.core.account.origin()?;
-                (self.context.shared.cache.sight(origin, self.now), SIGHT_REQUESTS)
+            Some((of, sight, left)) if left > 0 && of == node => (sight, left - 1),
+            other => {
+                let left = match other {
+                    Some((.., left)) if left > 0 => left - 1,
+                    None => SIGHT_REQUESTS,
+                    Some(_) => {
+                        self.now = time::now();
+                        SIGHT_REQUESTS
+                    }
+                };
+                let partition = self.core.account.partition(node)?;
+                (self.context.shared.cache.sight(&partition.origin, self.now), left)
             }
         };
         let seen = look(self, &sight);
-        self.sight = Some((sight, left));
+        self.sight = Some((node, sight, left));
         Some(seen)
     }
 }

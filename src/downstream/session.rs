@@ -24,6 +24,7 @@ use super::replicas::Moving;
 use super::rights::Verdict;
 use super::upload::Upload;
 use crate::coherence::{Causality, Delivery};
+use crate::command::Slot;
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::resp::{Version, encode, to_resp2};
 use crate::time::{self, Instant};
@@ -48,6 +49,8 @@ pub(super) struct Fetching {
     pub(super) started: Instant,
     /// Where the reply will come from.
     pub(super) source: Source,
+    /// In a cluster, the key's slot.
+    pub(super) slot: Option<Slot>,
     /// The request, in case it must be asked over the home connection after all.
     pub(super) frame: Box<[u8]>,
 }

@@ -123,14 +123,14 @@ impl Turn<'_> {
         let look = |turn: &mut Self, sight: &Sight| {
             let cache = &turn.context.shared.cache;
             let mut copies = turn.context.copies.borrow_mut();
-            let reader = sight.reader(must_see, version);
+            let reader = sight.reader(must_see, version).of_slot(turn.owns(query.id.db));
             cache.shadow(&mut copies, query, reader, &mut out)
         };
         let Some((lookup, unproved)) = self.with_sight(look) else {
             return Would::PassOn;
         };
-        if unproved && let Some(tracking) = self.core.account.tracking() {
-            tracking.kick();
+        if unproved && let Some(partition) = self.core.account.partition(self.node) {
+            partition.tracking.kick();
         }
         match lookup {
             Lookup::Hit { shared, serial, .. } => {
@@ -160,7 +160,7 @@ impl Turn<'_> {
         let serials = self.with_sight(|turn, sight| {
             let cache = &turn.context.shared.cache;
             let mut copies = turn.context.copies.borrow_mut();
-            let reader = sight.reader(must_see, version);
+            let reader = sight.reader(must_see, version).of_slot(turn.owns(id.db));
             let serials = collect_all(cache, &mut copies, &queries, keys.len(), reader, &mut out);
             if serials.is_none() {
                 turn.prefetch_all(&queries, keys.len(), sight, must_see);
@@ -179,7 +179,7 @@ impl Turn<'_> {
     }
 
     fn claim(&self, answer: Bytes, order: Order, entries: Entries) -> Would {
-        let Some(origin) = self.core.account.origin() else {
+        let Some(partition) = self.core.account.partition(self.node) else {
             return Would::PassOn;
         };
         Would::Answer(Claim {
@@ -187,7 +187,7 @@ impl Turn<'_> {
             matched: 0,
             differs: false,
             order,
-            origin: Arc::clone(origin),
+            origin: Arc::clone(&partition.origin),
             entries,
         })
     }
@@ -256,8 +256,8 @@ impl Forwarded {
         } else if still_holds(&context.shared.cache, &claim.origin, &claim.entries, now).is_none() {
             Some(ShadowVerdict::Raced)
         } else {
-            if let Some(tracking) = self.session.core.borrow().account.tracking() {
-                tracking.kick();
+            if let Some(partition) = self.session.core.borrow().account.partition(self.op.node) {
+                partition.tracking.kick();
             }
             context.suspects.add(claim, policy, now)
         };

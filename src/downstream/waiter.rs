@@ -40,9 +40,8 @@ impl Waiter for Forwarded {
             }
             subscribe::Sorted::Reply => {}
         }
-        if self.is_refused_by_replica(frame) {
-            self.ask_master();
-            return Taken::Done;
+        if kind == b'-' && (self.is_refused_by_replica(frame) || self.is_elsewhere(frame, now)) {
+            return Taken::Refused;
         }
         if let Special::Change(change) = &self.op.special {
             change.refused(&self.session, self.number);
@@ -147,6 +146,19 @@ impl Waiter for Forwarded {
         }
         drop(core);
         self.session.wake();
+    }
+
+    fn refused(self, reply: &[u8], request: Option<&[u8]>, now: Instant) {
+        match request {
+            Some(request) if self.op.replica.is_some() => self.ask_primary(request),
+            Some(request) => self.follow(reply, request, now),
+            None => {
+                // Not reached: the connection keeps what may be refused.
+                let mut whole = self;
+                whole.pass_on(b'-', reply, now);
+                whole.done(b'-', now);
+            }
+        }
     }
 
     fn lost(mut self, ended: &Ended<'_>) {

@@ -23,12 +23,12 @@ use crate::cache::Policies;
 use crate::coherence::NearCache;
 use crate::command::CommandTable;
 use crate::config::{Address, CacheMode, Config, Listen, Policy, Reads, UpstreamUrl};
-use crate::downstream::{Accounts, Common, Partitions, Shared, Ticket};
+use crate::downstream::{Accounts, Cluster, Common, Partitions, Shared, Ticket};
 use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
 use crate::resp::Version;
 use crate::time;
-use crate::topology::Topology;
+use crate::topology::{Owners, Roster, Topology};
 use crate::tracking::TrackingThread;
 use crate::upstream::{Gauges, Handshake, Identity, Whereabouts};
 
@@ -192,6 +192,7 @@ struct Parts {
     found: watch::Sender<Arc<Topology>>,
     master: Whereabouts,
     tell_master: watch::Sender<Option<Address>>,
+    tell_owners: watch::Sender<Arc<Owners>>,
 }
 
 impl Parts {
@@ -216,6 +217,12 @@ impl Parts {
         };
         let (tell_master, master) = Whereabouts::new(topology.primary.clone());
         let found = watch::Sender::new(Arc::new(topology));
+        let tell_owners = watch::Sender::<Arc<Owners>>::default();
+        let roster = config.upstream.url.is_cluster().then(Arc::<Roster>::default);
+        let cluster = roster.clone().map(|roster| Cluster {
+            roster,
+            owners: tell_owners.subscribe(),
+        });
         let ladder = ladder(config);
         let caching = !ladder.sources.is_empty();
         let tried_first = ladder.sources.first().map(|source| source.label());
@@ -225,13 +232,14 @@ impl Parts {
             .transpose()?;
         let partitions = tracking_thread
             .as_ref()
-            .map(|thread| opener(config, &cache, thread, &outboxes));
+            .map(|thread| opener(config, &cache, thread, &outboxes, (&roster, &tell_owners)));
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
             settings: settings(config, caching),
             accounts: Accounts::new(account_settings(config, partitions)),
             master: master.clone(),
+            cluster,
             routing: routing(config),
             hurry: Arc::default(),
             doubt: Arc::default(),
@@ -254,6 +262,7 @@ impl Parts {
             found,
             master,
             tell_master,
+            tell_owners,
         })
     }
 
@@ -295,6 +304,7 @@ impl Parts {
                 master: self.master,
                 tell_master: self.tell_master,
                 zones: zones(config),
+                tell_owners: self.tell_owners,
             },
         };
         let control = control::start(control)?;
@@ -335,6 +345,7 @@ fn opener(
     cache: &Arc<NearCache<Ticket>>,
     thread: &TrackingThread,
     outboxes: &Outboxes,
+    (roster, owners): (&Option<Arc<Roster>>, &watch::Sender<Arc<Owners>>),
 ) -> Box<dyn Partitions> {
     Box::new(Opener {
         cache: Arc::clone(cache),
@@ -342,5 +353,7 @@ fn opener(
         own: config.upstream.credentials(),
         handshake: handshake(config, &Identity::new(None)),
         outboxes: outboxes.clone(),
+        roster: roster.clone(),
+        owners: owners.subscribe(),
     })
 }

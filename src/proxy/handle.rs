@@ -168,12 +168,7 @@ impl Cache<'_> {
             keys: totals.keys,
             entries: totals.entries,
             bytes: totals.bytes,
-            tracking: self
-                .0
-                .accounts
-                .own()
-                .tracking()
-                .is_some_and(|tracking| tracking.status().connected.load(Ordering::Relaxed)),
+            tracking: self.0.accounts.own().is_tracked(),
         }
     }
 }

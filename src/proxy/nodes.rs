@@ -13,7 +13,7 @@ use crate::channel::Channel;
 use crate::config::Address;
 use crate::discovery::{Discovery, Monitor};
 use crate::downstream::Shared;
-use crate::topology::Topology;
+use crate::topology::{Owners, Topology};
 use crate::upstream::{Gauges, Handshake, Whereabouts};
 
 /// What is known of the nodes, and who is told.
@@ -27,6 +27,8 @@ pub(super) struct Nodes {
     pub(super) tell_master: watch::Sender<Option<Address>>,
     /// The zones of nodes that the configuration tells.
     pub(super) zones: HashMap<String, String>,
+    /// In a cluster, which node has what, for all who send requests.
+    pub(super) tell_owners: watch::Sender<Arc<Owners>>,
 }
 
 impl Nodes {
@@ -73,6 +75,10 @@ impl Nodes {
             tasks.spawn(monitor.watch(self.found.subscribe()));
         }
         tasks.spawn(self.discovery.watch(self.found.clone()));
+        if shared.cluster.is_some() {
+            let (shared, news) = (Arc::clone(shared), self.found.subscribe());
+            tasks.spawn(follow_shards(shared, news, self.tell_owners));
+        }
         tasks.spawn(follow(self.found, self.tell_master));
     }
 }
@@ -94,6 +100,31 @@ async fn follow(found: watch::Sender<Arc<Topology>>, tell: watch::Sender<Option<
             differs
         });
         // It cannot fail: the sender is here.
+        if news.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells which node of a cluster has what, whenever that changes. Each node with keys has a part of the near-cache.
+async fn follow_shards(
+    shared: Arc<Shared>,
+    mut news: watch::Receiver<Arc<Topology>>,
+    tell: watch::Sender<Arc<Owners>>,
+) {
+    let Some(roster) = shared.cluster.as_ref().map(|cluster| &cluster.roster) else {
+        return;
+    };
+    loop {
+        let shards = news.borrow_and_update().shards.clone();
+        if let Some(shards) = shards.filter(|shards| *shards != *tell.borrow().shards()) {
+            let owners = Arc::new(roster.enter(shards));
+            let nodes = owners.primaries().iter();
+            let nodes = nodes.filter_map(|&node| Some((node, roster.address(node)?))).collect();
+            // The canaries of new parts have to know it.
+            tell.send_replace(owners);
+            shared.accounts.follow(nodes);
+        }
         if news.changed().await.is_err() {
             return;
         }

@@ -100,12 +100,17 @@ pub(super) fn limits(config: &Config) -> Limits {
         } else {
             cache.max_entry_ttl
         },
-        negative_ttl: cache.negative_ttl,
+        // Of a key that is created where its slot goes, nobody hears.
+        negative_ttl: match config.upstream.url.is_cluster() {
+            true => cache.negative_ttl.min(config.invalidation.max_staleness),
+            false => cache.negative_ttl,
+        },
         hash_ttl: cache.hash_max_ttl,
         max_staleness: config.invalidation.max_staleness,
         admit_always: cache.admission == Admission::Always,
         admission_window: cache.admission_window,
         eviction: cache.eviction,
+        cluster: config.upstream.url.is_cluster(),
     }
 }
 
@@ -138,6 +143,7 @@ pub(super) fn account_settings(config: &Config, partitions: Option<Box<dyn Parti
         by_user: config.cache.partition_by == PartitionBy::User,
         idle_timeout: config.upstream.idle_identity_timeout,
         partitions,
+        cluster: config.upstream.url.is_cluster(),
     }
 }
 
@@ -164,5 +170,6 @@ pub(super) fn pool_settings(config: &Config) -> PoolSettings {
         max_reply_depth: config.server.limits.max_reply_depth,
         pinned_max: upstream.pinned_max as u64,
         idle_timeout: upstream.idle_identity_timeout,
+        keeps_requests: upstream.url.is_cluster(),
     }
 }

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::DuplexStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::coherence::{Deliver, Delivery};
 use crate::downstream::{self, Context, Courier, Order, Peer, Shared, Socket, Ticket};
 use crate::error::{Error, Kind, Result, Side};
 use crate::time;
+use crate::topology::Owners;
 use crate::tracking::Outbox;
 use crate::upstream::{Gauges, Pool, PoolSettings, UnixSocket, Whereabouts};
 
@@ -163,6 +164,7 @@ impl Workers {
                 heartbeat: Arc::clone(heartbeat),
                 inbox,
                 master: master.clone(),
+                owners: shared.cluster.as_ref().map(|cluster| cluster.owners.clone()),
             };
             worker.spawn(tell)?;
             ended.push(end);
@@ -209,6 +211,17 @@ impl Workers {
     }
 }
 
+/// Waits for news of which node of a cluster has what.
+async fn next(owners: &mut Option<watch::Receiver<Arc<Owners>>>) -> Arc<Owners> {
+    if let Some(owners) = owners
+        && owners.changed().await.is_ok()
+    {
+        return Arc::clone(&owners.borrow_and_update());
+    }
+    // There is no cluster, or nobody tells any more because the process stops.
+    std::future::pending().await
+}
+
 struct Worker {
     number: usize,
     shared: Arc<Shared>,
@@ -218,6 +231,8 @@ struct Worker {
     heartbeat: Arc<AtomicU64>,
     inbox: mpsc::UnboundedReceiver<Message>,
     master: Whereabouts,
+    /// In a cluster, which node has what.
+    owners: Option<watch::Receiver<Arc<Owners>>>,
 }
 
 impl Worker {
@@ -249,6 +264,9 @@ impl Worker {
         let pool = Pool::new(settings, Arc::clone(&self.gauges), Arc::clone(&recorder));
         let number = u16::try_from(self.number).unwrap_or(u16::MAX);
         let context = Context::new(Arc::clone(&self.shared), number, pool, recorder);
+        // What is known already.
+        self.owners.iter_mut().for_each(watch::Receiver::mark_changed);
+        context.follow_primary();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut late = tokio::time::interval(LATE);
@@ -270,7 +288,8 @@ impl Worker {
                     }
                     Some(Message::Close) | None => break,
                 },
-                () = self.master.changed() => context.pool.borrow_mut().move_to(self.master.now()),
+                () = self.master.changed() => context.follow_primary(),
+                owners = next(&mut self.owners) => context.follow_owners(&owners),
                 _ = late.tick() => context.check_late(time::now()),
                 _ = ticks.tick() => {
                     let now = time::now();
@@ -280,6 +299,7 @@ impl Worker {
                     if let Some(routing) = &self.shared.routing {
                         context.replicas.tidy(routing, now);
                     }
+                    context.tidy_nodes(now);
                     context.forget(now);
                     context.tend_subscriptions(now);
                     context.check_idle(now);
@@ -294,6 +314,7 @@ impl Worker {
         context.close_all();
         context.pool.borrow_mut().close();
         context.replicas.close();
+        context.close_nodes();
         // The closed sessions and connections get a turn to say goodbye.
         tokio::task::yield_now().await;
     }

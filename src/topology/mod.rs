@@ -1,5 +1,6 @@
 //! Which nodes there are, what each is for, and which of them a read is sent to. No I/O: `discovery/` finds out.
 
+mod cluster;
 mod node;
 mod nodes;
 mod routing;
@@ -9,6 +10,7 @@ mod seen;
 mod shards;
 mod written;
 
+pub use cluster::{NodeId, Owners, Roster};
 pub use node::{Look, Node, Objection, Source};
 pub use nodes::Topology;
 pub use routing::{Asked, Choice, Route, Routes, Routing, Rules};

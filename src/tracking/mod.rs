@@ -148,6 +148,26 @@ impl Tracker {
         }
     }
 
+    /// The same, but its connections are to `node`, whose canary is `canary`; `None`: it has none.
+    #[must_use]
+    pub fn at_node(&self, node: Whereabouts, canary: Option<Box<[u8]>>) -> Self {
+        let ladder = Ladder {
+            canary_interval: self.ladder.canary_interval.filter(|_| canary.is_some()),
+            canary_key: canary.unwrap_or_else(|| self.ladder.canary_key.clone()),
+            ..Ladder::clone(&self.ladder)
+        };
+        Self {
+            master: node,
+            ladder: Arc::new(ladder),
+            ..self.clone()
+        }
+    }
+
+    /// The canary's key.
+    pub fn canary_key(&self) -> &[u8] {
+        &self.ladder.canary_key
+    }
+
     /// Keeps a tracked connection to the master, wherever it is, as the handshake's identity, and feeds the partition of `origin` in
     /// `cache`, until [`Tracking::stop`]. With `own` it is nearhit's own user's: it writes the canary for all.
     pub fn track<W, O>(

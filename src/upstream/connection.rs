@@ -37,7 +37,7 @@ const READS_PER_TURN: usize = 8;
 pub(super) struct Waiting<W> {
     pub(super) waiter: W,
     /// How many bytes had been queued on the connection before this request.
-    offset: u64,
+    pub(super) offset: u64,
     since: Instant,
     /// `None`: it may take as long as it likes (BLPOP).
     limit: Option<Duration>,
@@ -127,6 +127,11 @@ impl<W: Waiter + 'static> Connection<W> {
             drop(unwinding);
         });
         connection
+    }
+
+    /// Keeps every request until it is answered, so that its waiter may refuse the answer ([`Taken::Refused`]).
+    pub fn keep_requests(&self) {
+        self.0.state.borrow_mut().out.keep_all();
     }
 
     /// Queues a request and who waits for its reply; it is written when the task gets its turn, together with everything
@@ -281,6 +286,12 @@ impl<W: Waiter> Drop for EndsOnPanic<W> {
 }
 
 impl<W: Waiter> State<W> {
+    /// The bytes of the request that was in front, which begins at `offset`, if they are still here.
+    pub(super) fn request(&self, offset: u64) -> Option<&[u8]> {
+        let end = self.waiters.front().map_or(self.out.end(), |next| next.offset);
+        self.out.between(offset, end)
+    }
+
     /// What is answered need not be asked again.
     fn forget_answered(&mut self) {
         let oldest = self.waiters.front().map_or(self.out.end(), |front| front.offset);

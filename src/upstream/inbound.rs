@@ -84,12 +84,20 @@ impl<W: Waiter> Inner<W> {
             None => Taken::NotMine,
         };
         match taken {
-            Taken::Done => {
-                drop(state.waiters.pop_front());
+            Taken::Done | Taken::Refused => {
+                let answered = state.waiters.pop_front();
                 if !std::mem::replace(&mut state.useful, true) {
                     self.watcher.useful();
                 }
-                if self.retired.get() && state.waiters.is_empty() {
+                let last = self.retired.get() && state.waiters.is_empty();
+                if taken == Taken::Refused
+                    && let Some(refused) = answered
+                {
+                    let request = state.request(refused.offset).map(<[u8]>::to_vec);
+                    drop(state);
+                    refused.waiter.refused(frame, request.as_deref(), now);
+                }
+                if last {
                     return Err(Loss::Shutdown);
                 }
             }

@@ -14,9 +14,16 @@ pub(super) struct Outbound {
     begin: u64,
     /// The place of the first byte that is not written. Invariant: from `begin` to the end of `bytes`.
     written: u64,
+    /// However many bytes are written and not answered, they are kept.
+    keeps_all: bool,
 }
 
 impl Outbound {
+    /// From here on whatever is not answered is kept.
+    pub(super) fn keep_all(&mut self) {
+        self.keeps_all = true;
+    }
+
     /// Queues bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -41,7 +48,7 @@ impl Outbound {
     /// So many of the unwritten bytes were written.
     pub(super) fn wrote(&mut self, count: usize) {
         self.written += count as u64;
-        if self.written - self.begin > KEEP as u64 {
+        if !self.keeps_all && self.written - self.begin > KEEP as u64 {
             self.forget(self.written);
         }
     }
@@ -96,6 +103,17 @@ mod tests {
         assert_eq!(out.between(second, out.end()), None, "answered");
         out.push(b"x");
         assert_eq!((out.unwritten(), out.end()), (b"x".as_slice(), 12));
+    }
+
+    #[test]
+    fn all_is_kept_where_a_node_may_send_it_elsewhere() {
+        let mut out = Outbound::default();
+        out.keep_all();
+        out.push(&vec![b'x'; 2 * KEEP]);
+        out.wrote(2 * KEEP);
+        assert_eq!(out.between(0, out.end()).map(<[u8]>::len), Some(2 * KEEP));
+        out.answered(out.end());
+        assert_eq!(out.bytes.capacity(), 0);
     }
 
     #[test]

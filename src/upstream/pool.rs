@@ -47,6 +47,8 @@ pub struct PoolSettings {
     pub pinned_max: u64,
     /// How long a shared connection of a database other than 0 is kept that nobody uses: clients choose databases.
     pub idle_timeout: Duration,
+    /// Requests are kept until they are answered, however many there are: the node may say that another one has the key.
+    pub keeps_requests: bool,
 }
 
 /// Connection counts over all workers, for metrics and the pinned limit.
@@ -248,6 +250,36 @@ impl<W: Waiter + 'static> Pool<W> {
         }
     }
 
+    /// A pool like this one for another node. Sessions that use both are told by one [`Pool::era`].
+    #[must_use]
+    pub fn sibling(&self, address: Address) -> Self {
+        let settings = PoolSettings {
+            address: Some(address),
+            ..self.settings.clone()
+        };
+        let (gauges, recorder) = (Arc::clone(&self.gauges), Arc::clone(&self.recorder));
+        Self {
+            era: Rc::clone(&self.era),
+            ..Self::new(settings, gauges, recorder)
+        }
+    }
+
+    /// Where the node is; `None`: that is not known.
+    pub fn address(&self) -> Option<&Address> {
+        self.settings.address.as_ref()
+    }
+
+    /// What is sent from here on may go elsewhere than what was before: nothing of a session leaves before all it has on its way
+    /// is answered.
+    pub fn begin_era(&self) {
+        self.era.set(self.era.get() + 1);
+    }
+
+    /// Whether somebody waits for a reply.
+    pub fn is_awaited(&self) -> bool {
+        self.all().any(|connection| connection.in_flight() > 0)
+    }
+
     /// The shared connection of an identity, a database and a protocol.
     ///
     /// # Errors
@@ -270,8 +302,8 @@ impl<W: Waiter + 'static> Pool<W> {
         Ok(connection)
     }
 
-    /// How often a shared connection was retired so far: while it stays the same, so do all shared connections that did
-    /// not end.
+    /// How often a shared connection was retired so far, or an era begun: while it stays the same, so do all shared connections
+    /// that did not end, and what goes where.
     pub fn era(&self) -> u64 {
         self.era.get()
     }
@@ -454,7 +486,11 @@ impl<W: Waiter + 'static> Pool<W> {
             pinned,
             came_up: Cell::new(false),
         };
-        Ok(Connection::open(handshake, Arc::clone(&self.recorder), watch))
+        let connection = Connection::open(handshake, Arc::clone(&self.recorder), watch);
+        if self.settings.keeps_requests && !pinned {
+            connection.keep_requests();
+        }
+        Ok(connection)
     }
 }
 

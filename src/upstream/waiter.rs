@@ -16,6 +16,9 @@ pub enum Taken {
     More,
     /// It answers nobody (a push, a message, a MONITOR line); the waiter goes on waiting.
     NotMine,
+    /// It says that the server has not run the request, which is to be sent elsewhere: the waiter gets it back
+    /// ([`Waiter::refused`]).
+    Refused,
 }
 
 /// Whether a waiter can take more bytes.
@@ -48,6 +51,9 @@ pub trait Waiter {
     fn is_same(&self, other: &Self) -> bool;
     /// No reply came within `after`. One may still come, and will be handed to this waiter.
     fn late(&mut self, after: Duration, now: Instant);
+    /// The waiter called the reply [`Taken::Refused`]. `request`: what it answers, if that is still known; it is where
+    /// [`super::Connection::keep_requests`] was said.
+    fn refused(self, reply: &[u8], request: Option<&[u8]>, now: Instant);
     /// The connection is gone.
     fn lost(self, ended: &Ended<'_>);
 }

@@ -27,7 +27,8 @@ use super::change::{Change, Does};
 use super::kind::{Kind, Verb, words};
 use super::table::{Channel, Numbers, Table};
 use crate::config::OnLoss;
-use crate::downstream::account::{Account, Partition};
+use crate::downstream::account::Account;
+use crate::downstream::holdings::Holdings;
 use crate::downstream::context::{Context, Shared};
 use crate::downstream::forward::{Forwarded, Op, Special};
 use crate::downstream::session::Session;
@@ -68,8 +69,8 @@ pub(super) enum Access {
 /// One worker's subscriptions as one user.
 pub(in crate::downstream) struct Hub {
     identity: Identity,
-    /// Messages wait until this part of the near-cache knows what changed before them; `None`: they do not wait.
-    ahead: Option<Partition>,
+    /// Messages wait until these parts of the near-cache know what changed before them.
+    ahead: Holdings,
     shared: Arc<Shared>,
     table: RefCell<Table<Rc<Session>>>,
     link: RefCell<Link>,
@@ -82,7 +83,7 @@ impl Hub {
         let causal = shared.settings.pubsub.causal;
         Rc::new(Self {
             identity: account.identity().clone(),
-            ahead: account.partition().filter(|_| causal).cloned(),
+            ahead: if causal { account.holdings().clone() } else { Holdings::Nothing },
             shared,
             table: RefCell::default(),
             link: RefCell::new(Link::Down),
@@ -403,8 +404,7 @@ struct Ear(Weak<Hub>);
 impl Outlet for Ear {
     fn may_hear(&self, read_at: Instant, task: &Waker) -> bool {
         let hub = self.0.upgrade();
-        let ahead = hub.as_ref().and_then(|hub| hub.ahead.as_ref());
-        ahead.is_none_or(|partition| partition.knows_all_before(read_at, task))
+        hub.is_none_or(|hub| hub.ahead.know_all_before(read_at, task))
     }
 
     fn frame(&self, frame: &[u8], now: Instant) {

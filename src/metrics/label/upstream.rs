@@ -117,7 +117,7 @@ label! {
 }
 
 label! {
-    /// What became of a request whose connection was lost, or which a replica would not answer, and that may be sent again.
+    /// What became of a request whose connection was lost, or which a node would not run, and that may be sent again.
     Retry = "reason" {
         /// Sent again: nothing of it had reached the server.
         Unsent = "unsent",
@@ -125,6 +125,12 @@ label! {
         Read = "read",
         /// Sent to the master: a replica had been asked.
         Replica = "replica",
+        /// Sent to another node: the first one has not got the slot any more.
+        Moved = "moved",
+        /// Sent to another node: the key is on its way there.
+        Ask = "ask",
+        /// Sent once more a little later: the cluster does not know who has the slot, or has only some of the keys there.
+        Unsettled = "unsettled",
         /// Answered with an error: it was sent again twice before.
         Exhausted = "exhausted",
         /// Answered with an error: too many were sent again lately.
