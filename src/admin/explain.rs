@@ -8,7 +8,7 @@ use super::reply::{Answer, Map, millis};
 use super::topology;
 use crate::cache::EntryId;
 use crate::coherence::{EntryReport, Query};
-use crate::command::{Slot, Cacheable, Command, Effect, Lookup, Pin, Place, error_text};
+use crate::command::{Cacheable, Command, Effect, Lookup, Pin, Place, error_text};
 use crate::metrics::{Bypass, Label};
 use crate::resp::{Arg, Request, Shape, Value, encode};
 
@@ -262,7 +262,7 @@ impl Plan<'_> {
             key,
             id: EntryId {
                 origin: account.origin(self.call.owner(key))?.number(),
-                db: cache.slots().map_or(self.call.asker.db, |slots| slots.life(Slot::of(key))),
+                db: cache.slots().map_or(self.call.asker.db, |slots| slots.life_of(key)),
                 command,
                 rest,
             },

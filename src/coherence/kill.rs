@@ -150,8 +150,11 @@ impl<W> NearCache<W> {
         let sights = self.sights(now);
         let mut counts = [0_usize; 3];
         let mut bury = |shard: &mut Shard<State<W>>, id| {
+            let life = self.slots().zip(shard.slot(id));
+            let life = life.map(|(slots, slot)| slots.life_of(slot.name()));
             let dead = shard.clear_if(id, |entry| {
                 let verdict = match sights.of(entry.origin()) {
+                    _ if life.is_some_and(|life| life != entry.db()) => Verdict::Dead(Death::Flushed),
                     Some(sight) => self.judge(entry, Instant::ZERO, sight, Instant::ZERO),
                     None => Verdict::Dead(Death::TrackingLost),
                 };

@@ -93,6 +93,12 @@ impl<W> NearCache<W> {
         true
     }
 
+    /// Whether the key's slot is still in the life in which it was asked for.
+    fn lives(&self, lease: &Lease) -> bool {
+        let slots = self.slots.as_ref();
+        slots.is_none_or(|slots| slots.life_of(&lease.key) == lease.db)
+    }
+
     /// The node answered for the key what it was asked at `sent_at`.
     pub(super) fn is_owned(&self, lease: &Lease, sent_at: Instant) {
         if let Some(slots) = &self.slots {
@@ -166,6 +172,7 @@ impl<W> NearCache<W> {
         let alive = record.is_some_and(|record| holds(record, &flight))
             && lease.stream.is_live()
             && (flight.stamp == lease.stream.stamp() || mutated(Mutant::StampCurrent))
+            && self.lives(lease)
             && (self.flushing.load(Ordering::SeqCst) == 0 || mutated(Mutant::FlushingIgnored));
         // It may have been killed before it was read: then it still answers those who had joined by then.
         let now = record.map(|record| (record.generation, lease.stream.stamp()));
@@ -173,6 +180,11 @@ impl<W> NearCache<W> {
         if let (Ok(entry), false) = (&entry, flight.joiners.is_empty()) {
             // The fetch was worth it.
             entry.note_hit();
+        }
+        if self.slots.is_some() && alive {
+            // What is left of earlier lives would pile up while the slot moves.
+            let left = shard.clear_if(id, |entry| entry.db() != lease.db);
+            Tally::add(&self.tally.evicted_flush, left.len());
         }
         let (outcome, replaced) = match entry {
             Ok(entry) if alive => (Ok(()), shard.insert(id, entry, &lease.id())),

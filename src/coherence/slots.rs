@@ -77,6 +77,11 @@ impl Slots {
         self.cell(slot).map_or(0, |cell| cell.life.load(Ordering::SeqCst))
     }
 
+    /// The life of a key's slot.
+    pub fn life_of(&self, key: &[u8]) -> u32 {
+        self.life(Slot::of(key))
+    }
+
     /// All entries of the slot are dead: somebody else has it, or may have parts of it.
     pub fn renew(&self, slot: Slot) {
         if let Some(cell) = self.cell(slot) {

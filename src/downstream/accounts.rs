@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::account::{Account, Partition};
-use super::holdings::Holdings;
-use crate::coherence::Touches;
+use super::holdings::{Held, Holdings};
+use crate::coherence::{Doubt, Touch, Touches};
 use crate::config::{Address, Credentials};
 use crate::time::Instant;
-use crate::topology::NodeId;
+use crate::topology::{NodeId, Owners};
 use crate::tracking::Totals;
 use crate::upstream::Identity;
 
@@ -192,6 +192,25 @@ impl Accounts {
                 if let Some(at) = theirs {
                     partition.tracking.touch(touches.swap_remove(at).keys);
                 }
+            }
+        }
+    }
+
+    /// Has the owners of these slots asked whether they still are.
+    pub fn ask_owners(&self, doubts: Vec<Doubt>, owners: &Owners) {
+        let all = self.all();
+        let is_up = |held: &Held<'_>| held.tracking.status().connected.load(Ordering::Relaxed);
+        let mut asked: HashMap<NodeId, Vec<Touch>> = HashMap::new();
+        for doubt in doubts {
+            if let Some(node) = owners.of(doubt.slot) {
+                asked.entry(node).or_default().push(doubt.into());
+            }
+        }
+        for (node, touches) in asked {
+            // Whose connection it is does not matter.
+            let mut held = all.iter().filter_map(|account| account.partition(Some(node)));
+            if let Some(held) = held.find(is_up) {
+                held.tracking.touch(touches);
             }
         }
     }

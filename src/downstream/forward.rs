@@ -19,7 +19,7 @@ use super::pubsub::Change;
 use super::redirect::in_plain_words;
 use super::replicas::AtReplica;
 use super::rights::{AclChange, Question};
-use super::scatter::Part;
+use super::scatter::Share;
 use super::session::{Core, Session, nanos};
 use super::shadow::Shadowed;
 use super::transaction::{self, Transaction};
@@ -84,7 +84,7 @@ pub(super) enum Special {
     /// CLIENT UNBLOCK of this session; the reply goes to whoever asked.
     Unblock(Ticket),
     /// One of several requests that a client's was made of.
-    Part(Part),
+    Share(Share),
 }
 
 impl Special {

@@ -73,6 +73,11 @@ impl Nodes {
         self.owners.borrow().of(slot)
     }
 
+    /// The node, or the one that is asked what names no key.
+    pub(super) fn or_any(&self, node: Option<NodeId>) -> Option<NodeId> {
+        node.or(self.any.get())
+    }
+
     /// The nodes that have slots, in the order of their lowest.
     pub(super) fn primaries(&self) -> Vec<NodeId> {
         self.owners.borrow().primaries().to_vec()

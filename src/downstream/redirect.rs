@@ -105,7 +105,7 @@ impl Forwarded {
             return false;
         }
         let op = &self.op;
-        let plain = !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No | Special::Part(_));
+        let plain = !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No | Special::Share(_));
         // Something behind it on several keys may have run where it did not.
         let in_order = !reply.starts_with(b"-TRYAGAIN ") || {
             let core = self.session.core.borrow();

@@ -8,19 +8,18 @@ use std::rc::Rc;
 use super::client_tracking::redirect_at;
 use super::context::Context;
 use super::edit::Edit;
-use super::forward::{Forwarded, Op, Special, loss_text};
+use super::forward::{Forwarded, Op, Special};
 use super::monitor;
 use super::rights::{AclChange, is_http};
 use super::session::{Core, Replies, Session};
-use super::switch;
 use crate::coherence::{Keys, Sight};
 use crate::command::{Cacheable, Command, CommandTable, Effect, Last, Lookup, Pin, Place, Slot, flag};
-use crate::metrics::{Disconnect, OTHER, Outcome};
+use crate::metrics::{OTHER, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Version, encode};
 use crate::time::{self, Instant};
 use crate::topology::NodeId;
-use crate::upstream::{Connection, Loss};
+use crate::upstream::Loss;
 
 /// Requests after which the clock and the stream's proof are read again within one turn.
 const SIGHT_REQUESTS: u32 = 64;
@@ -175,6 +174,11 @@ impl<'a> Turn<'a> {
 
     fn known(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         self.note_slot(command, request);
+        if self.core.multi.is_some()
+            && let Some(flow) = self.while_waiting(command, request)
+        {
+            return flow;
+        }
         if (self.is_listening() || command.place == Place::Pinned(Pin::Subscribe))
             && let Some(flow) = self.listening(command, request)
         {
@@ -185,12 +189,18 @@ impl<'a> Turn<'a> {
             && !(past_watch && pin.only_watches())
         {
             let queued = pin.transaction.is_some();
-            return self.while_pinned(command, request, queued);
+            return match self.on_another_node(command, request) {
+                Some(flow) => flow,
+                None => self.while_pinned(command, request, queued),
+            };
         }
         match command.place(request) {
             Place::Shared => self.shared(command, request),
             Place::Local => self.local(command, request),
             Place::Pinned(_) if !command.check_arity(request) => self.forward_plain(command, request),
+            Place::Pinned(Pin::Transaction) if self.begins_waiting(command, request) => {
+                self.begin_waiting(command, request)
+            }
             Place::Pinned(Pin::Monitor) if let Some(flow) = self.monitor(command, request) => flow,
             Place::Pinned(Pin::Sticky) if let Some(at) = redirects(command, request) => {
                 self.redirect(command, request, at)
@@ -281,6 +291,11 @@ impl<'a> Turn<'a> {
     }
 
     fn forward_unknown(&mut self, request: &Request<'_>) -> Flow {
+        if self.core.multi.is_some()
+            && let Some(flow) = self.end_waiting(OTHER)
+        {
+            return flow;
+        }
         if let Err(flow) = self.pin(OTHER) {
             return flow;
         }
@@ -332,6 +347,28 @@ impl<'a> Turn<'a> {
                 return flow;
             }
         }
+        self.send_shared(command, request, effect)
+    }
+
+    /// The same, past the near-cache.
+    pub(super) fn shared_uncached(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        if !command.check_arity(request) {
+            return self.forward_plain(command, request);
+        }
+        let effect = match self.collect_keys(command, request) {
+            true => command.effect,
+            false => Effect::Unknown,
+        };
+        if !self.core.causality.may_proceed(&self.core.keys, effect) {
+            return Flow::Hold;
+        }
+        self.send_shared(command, request, effect)
+    }
+
+    fn send_shared(&mut self, command: &Command, request: &Request<'_>, effect: Effect) -> Flow {
+        if let Some(flow) = self.scatter(command, request, effect) {
+            return flow;
+        }
         let special = self.special(command, request);
         // Whoever deletes itself is not to have anything behind that done.
         self.core.switching = matches!(special, Special::Acl(AclChange::Deleted(_)));
@@ -378,85 +415,6 @@ impl<'a> Turn<'a> {
         let op = Op::plain(command.id().number(), self.now);
         self.send_home(op, request.frame(), self.core.db, self.core.version);
         Flow::Next
-    }
-
-    /// Sends a request over the shared connection of this database and protocol.
-    pub(super) fn send_home(&mut self, mut op: Op, frame: &[u8], db: u32, version: Version) {
-        (op.slot, op.node) = (self.slot, self.node);
-        let identity = self.core.account.identity();
-        let connection = self.context.shared_connection(op.node, identity, db, version);
-        if connection.is_err()
-            && let Special::Edit(edit) = &op.special
-            && let Some(known) = edit.without_server(&self.context.shared, self.core)
-        {
-            return self.local_reply(op.command, |out| out.extend_from_slice(&known));
-        }
-        if let Err(Loss::Refused(text)) = &connection {
-            let reply = format!("-{text}").into_bytes();
-            switch::refused_at_the_door(self.session, self.core, &op.special, &reply);
-        }
-        let unknown = op.special.must_be_known() && !matches!(connection, Err(Loss::Refused(_)));
-        let Some(connection) = self.connected(op.command, connection) else {
-            if matches!(
-                op.special,
-                Special::Select(_) | Special::Hello(_) | Special::Kill(_) | Special::Acl(_)
-            ) {
-                self.core.switching = false;
-            }
-            if unknown {
-                self.core.closing.get_or_insert(Disconnect::Upstream);
-            }
-            return;
-        };
-        self.before_sending(&mut op);
-        op.words = self.words.take();
-        op.attribute = self.attribute.take();
-        let number = self.core.pipeline.pend(self.muted);
-        self.resend(op, Some(number), frame, &connection);
-    }
-
-    /// The connection that the pool gave; if it gave none, the client is told why.
-    pub(super) fn connected(
-        &mut self,
-        command: u16,
-        connection: Result<Connection<Forwarded>, Loss>,
-    ) -> Option<Connection<Forwarded>> {
-        let loss = match connection {
-            Ok(connection) => return Some(connection),
-            Err(loss) => loss,
-        };
-        let error = (crate::metrics::Origin::Proxy, crate::metrics::ErrorKind::Connect);
-        self.context.shared.metrics.command_errors.inc(error);
-        self.refuse(command, loss_text(&loss, false, false));
-        None
-    }
-
-    /// Sends a request over a shared connection; `number` is its reply's place, `None`: nobody hears the reply.
-    pub(super) fn resend(&mut self, mut op: Op, number: Option<u64>, frame: &[u8], connection: &Connection<Forwarded>) {
-        let era = self.context.pool.borrow().era();
-        self.context.budget.sent();
-        self.core.home.sent(frame.len(), era);
-        if op.replica.is_some() {
-            self.core.causality.all_fetching(&op.keys);
-        } else if op.shadow.is_none() {
-            self.core.causality.forwarded(&op.keys, op.effect);
-        }
-        op.bytes = frame.len();
-        let limit = self.context.shared.settings.command_timeout;
-        // Not `now`: a read whose fetch did not work out has waited already.
-        let started = op.started;
-        let waiter = Forwarded::new(self.session, number, op);
-        if let Err(lost) = connection.send(frame, waiter, limit, started) {
-            self.lost.push(lost);
-        }
-    }
-
-    /// The first kill: from here on nobody is served what this request is about to change.
-    pub(super) fn before_sending(&mut self, op: &mut Op) {
-        let shared = &self.context.shared;
-        if shared.settings.caching {
-            op.flushing = shared.cache.leaves(op.effect, &op.keys);
-        }
     }
 
     /// Puts the hashes of the request's keys into `core.keys`; false: they cannot be told.

@@ -17,6 +17,7 @@ use super::door::Knocked;
 use super::home::{Fill, Home};
 use super::live::{Live, Seat, Shown, letter};
 use super::monitor::Watcher;
+use super::multi::Waiting;
 use super::pinned::Pin;
 use super::pipeline::Pipeline;
 use super::pubsub::Listening;
@@ -86,6 +87,8 @@ pub(super) struct Core {
     pub(super) behind_since: Option<Instant>,
     /// The session's own connection, while it needs one.
     pub(super) pin: Option<Pin>,
+    /// A transaction that has no connection yet.
+    pub(super) multi: Option<Waiting>,
     /// A request that is passed on while it comes.
     pub(super) upload: Option<Box<Upload>>,
     /// SELECT or HELLO is on its way: which connection is home is not known until it is answered.
@@ -142,6 +145,7 @@ impl Core {
             at_hub: 0,
             behind_since: None,
             pin: None,
+            multi: None,
             upload: None,
             switching: false,
             knocked: None,

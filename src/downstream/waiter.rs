@@ -9,6 +9,7 @@ use super::door::Knocked;
 use super::forward::{Forwarded, Special, loss_text};
 use super::home::Fill;
 use super::large::LARGE;
+use super::scatter::Gathered;
 use super::{fence, pinned, subscribe, switch};
 use crate::command::Effect;
 use crate::metrics::{Disconnect, ErrorKind, Origin};
@@ -46,6 +47,18 @@ impl Waiter for Forwarded {
         if let Special::Change(change) = &self.op.special {
             change.refused(&self.session, self.number);
         }
+        let whole;
+        let (kind, frame) = match self.gather(frame) {
+            Gathered::Alone => (kind, frame),
+            Gathered::Waiting => {
+                self.apply(now);
+                return self.part_done();
+            }
+            Gathered::Whole(reply) => {
+                whole = reply;
+                (whole.first().copied().unwrap_or(kind), whole.as_slice())
+            }
+        };
         self.apply(now);
         self.size = frame.len();
         self.compare(kind, frame, true, now);
@@ -229,6 +242,13 @@ impl Forwarded {
         }
     }
 
+    /// A part of a reply whose others are missing.
+    fn part_done(&mut self) -> Taken {
+        self.release();
+        self.session.wake();
+        Taken::Done
+    }
+
     /// Counts bytes of the reply, and remembers whose are many.
     fn note_size(&mut self, bytes: usize, now: Instant) {
         let before = self.size;
@@ -245,9 +265,14 @@ impl Forwarded {
         }
     }
 
-    fn fail(&self, text: &str) {
+    fn fail(&mut self, text: &str) {
         let mut reply = Vec::new();
         encode::error(&mut reply, text.as_bytes());
+        match self.gather(&reply) {
+            Gathered::Alone => {}
+            Gathered::Waiting => return,
+            Gathered::Whole(whole) => reply = whole,
+        }
         match &self.op.special {
             Special::Unblock(asker) => return self.session.context.answer(*asker, &reply),
             Special::Question(question) => return question.unanswered(&mut self.session.core.borrow_mut(), &reply),

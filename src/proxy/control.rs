@@ -126,6 +126,7 @@ impl Control {
         }
         nodes.watch(&shared, &gauges, &handshake, channel, &mut others);
         others.spawn(keep_warm(Arc::clone(&shared), touch_interval));
+        others.spawn(prove_slots(Arc::clone(&shared)));
         others.spawn(upkeep(Arc::clone(&shared)));
         drop(phase.wait_for(|phase| *phase != Phase::Serving).await);
         // Relaxed: the probe may learn it a moment later.
@@ -148,6 +149,23 @@ async fn keep_warm(shared: Arc<Shared>, interval: Duration) {
     for part in (0..TOUCH_PARTS).cycle() {
         ticks.tick().await;
         shared.accounts.touch(shared.cache.gather_touches(part, time::now()));
+    }
+}
+
+/// Has the nodes of a cluster asked in time whether they still have the slots whose entries are served.
+async fn prove_slots(shared: Arc<Shared>) {
+    let (Some(slots), Some(cluster)) = (shared.cache.slots(), &shared.cluster) else {
+        return;
+    };
+    // A proof is asked for when half of its time is over.
+    let mut ticks = tokio::time::interval((shared.cache.limits().max_staleness / 10).max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let doubts = slots.doubts(time::now());
+        if !doubts.is_empty() {
+            shared.accounts.ask_owners(doubts, &cluster.owners.borrow());
+        }
     }
 }
 

@@ -33,6 +33,10 @@ impl Waiter for Noted {
         false
     }
     fn late(&mut self, _: Duration, _: Instant) {}
+    fn refused(self, reply: &[u8], request: Option<&[u8]>, _: Instant) {
+        let request = request.map(|request| request.escape_ascii().to_string());
+        self.0.send(format!("{} to {request:?}", reply.escape_ascii())).ok();
+    }
     fn lost(self, ended: &Ended<'_>) {
         self.0.send(format!("lost: {}", ended.loss.label())).ok();
     }
