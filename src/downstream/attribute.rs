@@ -68,11 +68,11 @@ impl Core {
 impl Turn<'_> {
     /// Has the reply to the request in hand told where it comes from, when the server has given it.
     pub(super) fn tell(&mut self, why: Bypass) {
-        self.attribute = self.core.attribute(Source::Upstream(Some(why)), self.node());
+        self.attribute = self.core.attribute(Source::Upstream(Some(why)), self.upstream_name());
     }
 
     /// The server's address.
-    pub(super) fn node(&self) -> &str {
+    pub(super) fn upstream_name(&self) -> &str {
         &self.context.shared.settings.upstream
     }
 }

@@ -170,11 +170,12 @@ impl Turn<'_> {
         let (cache, version) = (&self.context.shared.cache, self.core.version);
         let mut copies = self.context.copies.borrow_mut();
         let reader = sight.reader(must_see, version).of_slot(self.owns(self.db_of_entries()));
-        let attribute = self.core.attribute(Source::Hit(None), self.node()).unwrap_or_default();
+        let attribute = self.core.attribute(Source::Hit(None), self.upstream_name()).unwrap_or_default();
         self.core.pipeline.ready(self.muted, |out| {
             let start = out.len();
             out.extend_from_slice(&attribute);
-            let served = collect_all(cache, &mut copies, query, count, reader, out).is_some();
+            let look = |at| Some((query(at), reader));
+            let served = collect_all(cache, &mut copies, &look, count, out).is_some();
             if !served {
                 out.truncate(start);
             }
@@ -209,7 +210,7 @@ impl Turn<'_> {
     }
 
     /// The database that entries are told apart by; in a cluster, the life of the slot of the request in hand.
-    fn db_of_entries(&self) -> u32 {
+    pub(super) fn db_of_entries(&self) -> u32 {
         if let (Some(slots), Some(slot)) = (self.context.shared.cache.slots(), self.slot) {
             return slots.life(slot);
         }
@@ -239,7 +240,7 @@ impl Turn<'_> {
         self.core.fetching.insert(number, fetching);
     }
 
-    fn pass(&mut self, why: Bypass, command: &Command, request: &Request<'_>) -> Flow {
+    pub(super) fn pass(&mut self, why: Bypass, command: &Command, request: &Request<'_>) -> Flow {
         self.tell(why);
         let flow = self.forward_read(command, request);
         if flow == Flow::Next {
@@ -255,17 +256,21 @@ impl Turn<'_> {
 pub(super) fn collect_all<'q>(
     cache: &NearCache<Ticket>,
     copies: &mut Copies,
-    query: &impl Fn(usize) -> Query<'q>,
+    look: &impl Fn(usize) -> Option<(Query<'q>, Reader<'q>)>,
     count: usize,
-    reader: Reader<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Vec<u64>> {
     let start = out.len();
     encode::array_header(out, count);
     let mut serials = Vec::with_capacity(count);
-    serials.extend((0..count).map_while(|at| cache.peek(copies, &query(at), reader, out)));
+    serials.extend((0..count).map_while(|at| {
+        let (query, reader) = look(at)?;
+        cache.peek(copies, &query, reader, out)
+    }));
     // The second look. What was there both times was there together in between.
-    let unchanged = |(at, &serial): (usize, &u64)| cache.is_unchanged(copies, &query(at), reader, serial);
+    let unchanged = |(at, &serial): (usize, &u64)| {
+        look(at).is_some_and(|(query, reader)| cache.is_unchanged(copies, &query, reader, serial))
+    };
     if serials.len() == count && serials.iter().enumerate().all(unchanged) {
         return Some(serials);
     }

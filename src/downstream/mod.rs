@@ -40,6 +40,7 @@ mod large;
 mod listener;
 mod live;
 mod local;
+mod mget;
 mod monitor;
 mod multi;
 mod nodes;

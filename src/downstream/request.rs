@@ -339,6 +339,7 @@ impl<'a> Turn<'a> {
             match command.cacheable(request) {
                 Cacheable::Yes if shadow => return self.shadow_one(command, request),
                 Cacheable::Yes => return self.cached(command, request),
+                Cacheable::Decomposed if self.spans_slots(command, request) => return self.mget_over_nodes(command, request),
                 Cacheable::Decomposed if shadow => return self.shadow_many(command, request),
                 Cacheable::Decomposed => return self.mget(command, request),
                 Cacheable::No => {}
@@ -399,6 +400,9 @@ impl<'a> Turn<'a> {
 
     /// Sends a read home that the cache does not answer.
     pub(super) fn forward_read(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+        if let Some(flow) = self.scatter(command, request, Effect::Read) {
+            return flow;
+        }
         if let Some(flow) = self.read_alone(command, request) {
             return flow;
         }

@@ -161,7 +161,8 @@ impl Turn<'_> {
             let cache = &turn.context.shared.cache;
             let mut copies = turn.context.copies.borrow_mut();
             let reader = sight.reader(must_see, version).of_slot(turn.owns(id.db));
-            let serials = collect_all(cache, &mut copies, &queries, keys.len(), reader, &mut out);
+            let look = |at| Some((queries(at), reader));
+            let serials = collect_all(cache, &mut copies, &look, keys.len(), &mut out);
             if serials.is_none() {
                 turn.prefetch_all(&queries, keys.len(), sight, must_see);
             }
