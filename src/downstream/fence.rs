@@ -19,20 +19,27 @@ use crate::coherence::Flushing;
 use crate::metrics::FenceResult;
 use crate::mutants::{Mutant, mutated};
 use crate::resp::{Value, Version};
+use crate::topology::NodeId;
 use crate::upstream::{Control, Handshake, Identity, Loss, Peer, jittered_pause};
 
 /// What one worker's lost connections have left.
 #[derive(Default)]
 pub(super) struct Fences {
-    /// Guards by which client their connection was to the server, until that has closed it.
-    pending: RefCell<HashMap<Peer, Vec<Flushing<Ticket>>>>,
+    /// Guards by which client their connection was to which server, until that has closed it.
+    pending: RefCell<HashMap<(Option<NodeId>, Peer), Vec<Flushing<Ticket>>>>,
     /// Taken by one attempt at a time: a server that is away meets few of them, however many connections were lost.
     turn: tokio::sync::Mutex<()>,
 }
 
 /// Keeps `flushing`, the guard of a command that was sent over a lost connection, until it cannot run any more. `peer` is
-/// which client the connection was to the server, `identity` who the session is there.
-pub(super) fn hold(context: &Rc<Context>, flushing: Flushing<Ticket>, identity: &Identity, peer: Option<Peer>) {
+/// which client the connection was to the server, in a cluster to `node`, and `identity` who the session is there.
+pub(super) fn hold(
+    context: &Rc<Context>,
+    flushing: Flushing<Ticket>,
+    identity: &Identity,
+    node: Option<NodeId>,
+    peer: Option<Peer>,
+) {
     if mutated(Mutant::NoFenceKill) {
         return;
     }
@@ -45,10 +52,10 @@ pub(super) fn hold(context: &Rc<Context>, flushing: Flushing<Ticket>, identity: 
         return;
     };
     let mut pending = context.fences.pending.borrow_mut();
-    if let Some(guards) = pending.get_mut(&peer) {
+    if let Some(guards) = pending.get_mut(&(node, peer)) {
         return guards.push(flushing);
     }
-    pending.insert(peer, vec![flushing]);
+    pending.insert((node, peer), vec![flushing]);
     drop(pending);
     let mut askers = vec![context.shared.accounts.own().identity().clone()];
     if !askers.contains(identity) {
@@ -56,8 +63,8 @@ pub(super) fn hold(context: &Rc<Context>, flushing: Flushing<Ticket>, identity: 
     }
     drop(tokio::task::spawn_local(async move {
         context.shared.metrics.kill_fences_held.inc();
-        let ended = end(&context, &askers, peer).await;
-        let guards = context.fences.pending.borrow_mut().remove(&peer).unwrap_or_default();
+        let ended = end(&context, &askers, node, peer).await;
+        let guards = context.fences.pending.borrow_mut().remove(&(node, peer)).unwrap_or_default();
         context.shared.metrics.kill_fences_held.dec();
         let_go(&context, ended, guards).await;
     }));
@@ -80,12 +87,12 @@ async fn let_go(context: &Context, ended: Option<FenceResult>, guards: Vec<Flush
 }
 
 /// Has the server close the connection it knows as `peer`; `None`: nobody may.
-async fn end(context: &Context, askers: &[Identity], peer: Peer) -> Option<FenceResult> {
+async fn end(context: &Context, askers: &[Identity], node: Option<NodeId>, peer: Peer) -> Option<FenceResult> {
     loop {
         let turn = context.fences.turn.lock().await;
         let mut denied = true;
         for asker in askers {
-            let handshake = context.pool.borrow().handshake(asker, 0, Version::V2);
+            let handshake = context.with_pool(node, |pool| pool.handshake(asker, 0, Version::V2));
             let Ok(handshake) = handshake else {
                 denied = false;
                 break;

@@ -185,7 +185,7 @@ impl Waiter for Forwarded {
         let may_be_seen = sent && !matches!(loss, Loss::Left(_));
         if let Some(flushing) = self.op.flushing.take().filter(|_| may_be_seen) {
             let identity = self.session.core.borrow().account.identity().clone();
-            fence::hold(&self.session.context, flushing, &identity, peer);
+            fence::hold(&self.session.context, flushing, &identity, self.op.node, peer);
         }
         self.apply(now);
         self.not_compared();
