@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use super::flags::{Flags, flag};
 use super::keys::Keys;
 use super::row::{Cacheable, Command, CommandId, Effect, Origin, Place};
+use super::spread::Spread;
 use crate::resp::Shape;
 
 /// Starts a row. Unless the row says otherwise, the command runs on shared connections, is not cached, its reply follows
-/// the generic rules, and its effect is what flags and keys suggest ([`suggested_effect`]).
+/// the generic rules, its effect is what flags and keys suggest ([`suggested_effect`]), and in a cluster it goes where its
+/// keys are.
 pub(super) const fn row(name: &'static str, arity: i16, flags: u32, keys: Keys) -> Command {
     Command {
         name: Cow::Borrowed(name),
@@ -18,6 +20,10 @@ pub(super) const fn row(name: &'static str, arity: i16, flags: u32, keys: Keys) 
         keys,
         place: Place::Shared,
         effect: suggested_effect(flags, keys),
+        spread: match keys {
+            Keys::None => Spread::Any,
+            _ => Spread::Slot,
+        },
         cache: Cacheable::No,
         hash_field_ttl_cap: false,
         shape: Shape::Generic,
@@ -61,6 +67,11 @@ impl Command {
 
     pub(super) const fn effect(mut self, effect: Effect) -> Self {
         self.effect = effect;
+        self
+    }
+
+    pub(super) const fn spread(mut self, spread: Spread) -> Self {
+        self.spread = spread;
         self
     }
 

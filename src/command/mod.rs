@@ -3,6 +3,7 @@
 //! ```text
 //! Request ─lookup→ Command ─┬ check_arity   may it be sent at all
 //!  (CommandTable)  (a row)  ├ place         where it may run
+//!                           ├ spread        over which nodes of a cluster
 //!                           ├ for_each_key  which arguments are keys ─→ Slot
 //!                           ├ effect        what coherence must do about it
 //!                           └ cacheable, shape
@@ -19,6 +20,7 @@ mod learn;
 mod lookup;
 mod row;
 mod slot;
+mod spread;
 mod table;
 
 pub use flags::{Flags, flag};
@@ -27,3 +29,4 @@ pub use learn::LearnedCommand;
 pub use lookup::{CommandTable, Last, Lookup};
 pub use row::{BadKeys, Cacheable, Command, CommandId, Effect, Origin, Pin, Place};
 pub use slot::{SLOT_COUNT, Slot};
+pub use spread::{CrossSlot, Merge, Spread};

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::flags::{Flags, flag};
 use super::keys::Keys;
+use super::spread::Spread;
 use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Shape};
 
@@ -41,6 +42,8 @@ pub struct Command {
     pub place: Place,
     /// What it does to the keyspace, as the coherence rules see it.
     pub effect: Effect,
+    /// How it is spread over the primaries of a cluster.
+    pub spread: Spread,
     /// Whether replies may be cached; [`Command::cacheable`] looks at the request too.
     pub cache: Cacheable,
     /// Whether cached replies need a bound of their own because single fields of a hash may expire, which is announced
