@@ -32,6 +32,8 @@ mod edit;
 mod facade;
 mod fence;
 mod forward;
+#[allow(dead_code, reason = "not joined to the sessions yet")]
+mod gather;
 mod home;
 mod identity;
 mod large;
@@ -51,6 +53,8 @@ mod rights;
 mod session;
 mod shadow;
 mod socket;
+#[allow(dead_code, reason = "not joined to the sessions yet")]
+mod split;
 mod subscribe;
 mod switch;
 mod task;
