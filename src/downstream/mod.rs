@@ -50,6 +50,8 @@ mod pubsub;
 mod replicas;
 mod request;
 mod rights;
+#[allow(dead_code, reason = "not joined to the sessions yet")]
+mod scan_cursor;
 mod session;
 mod shadow;
 mod socket;
