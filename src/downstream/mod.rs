@@ -32,8 +32,8 @@ mod edit;
 mod facade;
 mod fence;
 mod forward;
-#[allow(dead_code, reason = "not joined to the sessions yet")]
 mod gather;
+mod holdings;
 mod home;
 mod identity;
 mod large;
@@ -54,12 +54,12 @@ mod redirect;
 mod replicas;
 mod request;
 mod rights;
-#[allow(dead_code, reason = "not joined to the sessions yet")]
 mod scan_cursor;
+mod scatter;
+mod send;
 mod session;
 mod shadow;
 mod socket;
-#[allow(dead_code, reason = "not joined to the sessions yet")]
 mod split;
 mod subscribe;
 mod switch;
