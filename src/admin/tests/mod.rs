@@ -16,7 +16,7 @@ use super::{Console, Facts};
 use crate::cache::{EntryId, Policies};
 use crate::coherence::{Causality, Copies, Deliver, Delivery, Fill, Limits, Lookup, NearCache, Origin, Query, Tracked};
 use crate::command::CommandTable;
-use crate::config::{Config, MonitorMode, Policy, PresentAs};
+use crate::config::{Address, Config, MonitorMode, Policy, PresentAs};
 use crate::downstream::{
     AccountSettings, Accounts, AdminCommand, Asker, Common, Partition, Partitions, Settings, Shared, Ticket,
 };
@@ -37,7 +37,7 @@ impl Deliver<Ticket> for Nobody {
 struct OnePartition(Arc<Origin>);
 
 impl Partitions for OnePartition {
-    fn open(&self, _identity: &Identity) -> Option<Partition> {
+    fn open(&self, _identity: &Identity, _node: Option<&Address>) -> Option<Partition> {
         Some(Partition {
             origin: Arc::clone(&self.0),
             tracking: Tracking::detached(),
@@ -79,6 +79,7 @@ fn accounts(origin: Arc<Origin>) -> Accounts {
         by_user: true,
         idle_timeout: Duration::ZERO,
         partitions: Some(Box::new(OnePartition(origin))),
+        cluster: false,
     })
 }
 
@@ -140,6 +141,7 @@ impl Bench {
         stream.renew(time::now());
         let shared = Arc::new(Shared {
             master: Whereabouts::new(None).1,
+            cluster: None,
             routing: None,
             hurry: Arc::default(),
             doubt: Arc::default(),
@@ -252,7 +254,7 @@ impl Bench {
     }
 
     fn origin(&self) -> Arc<Origin> {
-        Arc::clone(self.shared.accounts.own().origin().unwrap())
+        self.shared.accounts.own().origin(None).unwrap()
     }
 
     fn number(&self, command: &str) -> u16 {
