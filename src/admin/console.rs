@@ -9,8 +9,8 @@ use crate::command::error_text;
 use crate::downstream::{AdminCommand, AdminVerb, Asker, Shared};
 use crate::metrics::Bypass;
 use crate::resp::{Request, Value, Version};
-use crate::topology::NodeId;
 use crate::time::{self, Instant};
+use crate::topology::NodeId;
 use crate::upstream::Gauges;
 
 /// What does not change while nearhit runs.

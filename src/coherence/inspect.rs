@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::flight::Query;
-use super::lookup::{Sight, Verdict};
+use super::lookup::Verdict;
 use super::near_cache::NearCache;
 use super::recent::Event;
 use super::settle::Rejected;
+use super::sight::Sight;
 use super::stream::Origin;
 use crate::cache::{Entry, Terms};
 use crate::metrics::Bypass;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::inspect::Flushed;
-use super::lookup::Sight;
 use super::near_cache::{NearCache, Tally};
+use super::sight::Sight;
 use super::stream::Origin;
 use crate::metrics::FenceReason;
 use crate::sync::Mutex;

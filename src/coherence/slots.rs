@@ -138,7 +138,9 @@ impl Slots {
             if !holds(known, life, now, self.bound) {
                 // What nobody reads is not asked about, and what is read again is proved by that. A number of milliseconds
                 // that comes again, in fifty days, must not be taken for a proof.
-                let _proved_meanwhile = cell.proof.compare_exchange(known, 0, Ordering::AcqRel, Ordering::Relaxed);
+                let _proved_meanwhile = cell
+                    .proof
+                    .compare_exchange(known, 0, Ordering::AcqRel, Ordering::Relaxed);
                 continue;
             }
             if !holds(known, life, now, self.bound / 2) && cell.used.swap(false, Ordering::Relaxed) {

@@ -7,9 +7,9 @@
 //! ```
 
 use super::flight::State;
-use super::lookup::Sight;
 use super::near_cache::{NearCache, Tally};
 use super::origins::Sights;
+use super::sight::Sight;
 use super::slots::Doubt;
 use crate::cache::{Entry, Shard, Slot};
 use crate::time::Instant;

@@ -233,11 +233,7 @@ impl<W> Tracked<W> {
     pub fn tick(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Fence> {
         let bound = self.core.cache.limits.max_staleness;
         let oldest = match self.core.expected.front() {
-            Some(
-                Expected::Ping(sent_at)
-                | Expected::Canary(sent_at, _)
-                | Expected::Select(sent_at),
-            ) => Some(*sent_at),
+            Some(Expected::Ping(sent_at) | Expected::Canary(sent_at, _) | Expected::Select(sent_at)) => Some(*sent_at),
             Some(Expected::Touch(touched)) => Some(touched.sent_at),
             Some(Expected::Fill(progress)) => Some(progress.sent_at),
             None => None,

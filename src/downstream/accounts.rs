@@ -219,7 +219,9 @@ impl Accounts {
     pub fn follow(&self, nodes: Vec<(NodeId, Address)>) {
         let mut known = self.known.lock();
         known.nodes = nodes;
-        let Some(partitions) = &self.settings.partitions else { return };
+        let Some(partitions) = &self.settings.partitions else {
+            return;
+        };
         // Where all share what is cached, this is done once and then once more for nothing.
         for entry in known.accounts.values() {
             entry.account.holdings().follow(&known.nodes, &**partitions);
@@ -245,9 +247,7 @@ impl Accounts {
     /// Whose replies come from the origin with this number; several where users share what is cached.
     pub fn users_of(&self, origin: u16) -> Vec<String> {
         let all = self.all();
-        let theirs = all
-            .iter()
-            .filter(|account| account.holdings().has(origin));
+        let theirs = all.iter().filter(|account| account.holdings().has(origin));
         let mut users: Vec<_> = theirs.map(|account| account.user_name()).collect();
         users.sort_unstable();
         users.dedup();
@@ -377,7 +377,10 @@ impl Accounts {
     fn retire(&self, account: &Account) {
         account.identity().retire();
         if let Some(partitions) = self.settings.partitions.as_ref().filter(|_| self.settings.by_user) {
-            account.partitions().iter().for_each(|partition| partitions.close(partition));
+            account
+                .partitions()
+                .iter()
+                .for_each(|partition| partitions.close(partition));
         }
     }
 }

@@ -123,7 +123,8 @@ impl Forwarded {
             op.replica.is_some() || core.home.is_one() || (!keyless && core.causality.is_alone(&op.keys))
         };
         let harmless = unsent || (reads && alone());
-        let plain = !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No | Special::Share(_));
+        let plain =
+            !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No | Special::Share(_));
         let unheard = !self.applied && !self.late && !self.partly && self.number.is_some();
         let may = harmless
             && plain

@@ -170,7 +170,10 @@ impl Turn<'_> {
         let (cache, version) = (&self.context.shared.cache, self.core.version);
         let mut copies = self.context.copies.borrow_mut();
         let reader = sight.reader(must_see, version).of_slot(self.owns(self.db_of_entries()));
-        let attribute = self.core.attribute(Source::Hit(None), self.upstream_name()).unwrap_or_default();
+        let attribute = self
+            .core
+            .attribute(Source::Hit(None), self.upstream_name())
+            .unwrap_or_default();
         self.core.pipeline.ready(self.muted, |out| {
             let start = out.len();
             out.extend_from_slice(&attribute);
@@ -223,7 +226,9 @@ impl Turn<'_> {
     /// Whether it is proved that the node still has the slot of the request in hand, if that has this life.
     pub(super) fn owns(&self, life: u32) -> bool {
         let slots = self.context.shared.cache.slots();
-        slots.zip(self.slot).is_none_or(|(slots, slot)| slots.is_proved(slot, life, self.now))
+        slots
+            .zip(self.slot)
+            .is_none_or(|(slots, slot)| slots.is_proved(slot, life, self.now))
     }
 
     fn wait(&mut self, query: &Query<'_>, request: &Request<'_>, source: Source) {

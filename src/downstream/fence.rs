@@ -64,7 +64,12 @@ pub(super) fn hold(
     drop(tokio::task::spawn_local(async move {
         context.shared.metrics.kill_fences_held.inc();
         let ended = end(&context, &askers, node, peer).await;
-        let guards = context.fences.pending.borrow_mut().remove(&(node, peer)).unwrap_or_default();
+        let guards = context
+            .fences
+            .pending
+            .borrow_mut()
+            .remove(&(node, peer))
+            .unwrap_or_default();
         context.shared.metrics.kill_fences_held.dec();
         let_go(&context, ended, guards).await;
     }));

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use super::account::Partition;
 use super::accounts::Partitions;
-use crate::config::Address;
 use crate::coherence::Origin;
+use crate::config::Address;
 use crate::time::Instant;
 use crate::topology::NodeId;
 use crate::upstream::Identity;

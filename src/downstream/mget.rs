@@ -110,7 +110,9 @@ impl Turn<'_> {
         let must_see = self.core.causality.must_see();
         let before = (self.slot, self.node);
         for look in looks {
-            let Some((_, sight)) = sights.get(look.sight) else { continue };
+            let Some((_, sight)) = sights.get(look.sight) else {
+                continue;
+            };
             if let Some(lease) = self.context.shared.cache.prefetch(&look.query, sight, must_see) {
                 let mut frame = Vec::new();
                 encode::request(&mut frame, [b"GET".as_slice(), look.query.key]);

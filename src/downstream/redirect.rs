@@ -12,9 +12,9 @@ use std::time::Duration;
 use super::again::Again;
 use super::context::Context;
 use super::forward::{Forwarded, Special};
+use crate::coherence::Slots;
 use crate::command::Slot;
 use crate::config::Address;
-use crate::coherence::Slots;
 use crate::metrics::Retry;
 use crate::time::Instant;
 use crate::topology::NodeId;
@@ -66,7 +66,9 @@ impl Elsewhere {
 /// What a client that knows nothing of clusters is told in place of a redirection that could not be followed.
 pub(super) fn in_plain_words(reply: &[u8]) -> Option<&'static [u8]> {
     let names_a_node = reply.starts_with(b"-MOVED ") || reply.starts_with(b"-ASK ");
-    names_a_node.then_some(b"-TRYAGAIN nearhit: the keys are on their way to another node of the cluster; the command was not run\r\n")
+    names_a_node.then_some(
+        b"-TRYAGAIN nearhit: the keys are on their way to another node of the cluster; the command was not run\r\n",
+    )
 }
 
 impl Context {
@@ -105,7 +107,8 @@ impl Forwarded {
             return false;
         }
         let op = &self.op;
-        let plain = !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No | Special::Share(_));
+        let plain =
+            !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No | Special::Share(_));
         // Something behind it on several keys may have run where it did not.
         let in_order = !reply.starts_with(b"-TRYAGAIN ") || {
             let core = self.session.core.borrow();
@@ -164,11 +167,17 @@ mod tests {
     fn a_redirection_names_a_slot_and_a_node() {
         let slot = Slot::new(3999).unwrap();
         let read = |reply: &str| Elsewhere::read(reply.as_bytes(), Some(&at("asked", 1)));
-        assert_eq!(read("-MOVED 3999 10.0.0.1:6381\r\n"), Elsewhere::Moved(slot, at("10.0.0.1", 6381)));
+        assert_eq!(
+            read("-MOVED 3999 10.0.0.1:6381\r\n"),
+            Elsewhere::Moved(slot, at("10.0.0.1", 6381))
+        );
         assert_eq!(read("-ASK 3999 ::1:6381\r\n"), Elsewhere::Ask(slot, at("::1", 6381)));
         assert_eq!(read("-ASK 3999 [::1]:6381\r\n"), Elsewhere::Ask(slot, at("::1", 6381)));
         assert_eq!(read("-MOVED 3999 :6381\r\n"), Elsewhere::Moved(slot, at("asked", 6381)));
-        assert_eq!(read("-MOVED 3999 ?:6381\r\n"), Elsewhere::Moved(slot, at("asked", 6381)));
+        assert_eq!(
+            read("-MOVED 3999 ?:6381\r\n"),
+            Elsewhere::Moved(slot, at("asked", 6381))
+        );
         for odd in [
             "-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
             "-MOVED 16384 a:1\r\n",

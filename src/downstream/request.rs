@@ -339,7 +339,9 @@ impl<'a> Turn<'a> {
             match command.cacheable(request) {
                 Cacheable::Yes if shadow => return self.shadow_one(command, request),
                 Cacheable::Yes => return self.cached(command, request),
-                Cacheable::Decomposed if self.spans_slots(command, request) => return self.mget_over_nodes(command, request),
+                Cacheable::Decomposed if self.spans_slots(command, request) => {
+                    return self.mget_over_nodes(command, request);
+                }
                 Cacheable::Decomposed if shadow => return self.shadow_many(command, request),
                 Cacheable::Decomposed => return self.mget(command, request),
                 Cacheable::No => {}

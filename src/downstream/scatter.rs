@@ -43,7 +43,10 @@ struct Whole {
 enum Merging {
     Gather(Gather),
     /// A page of a scan of the node at this place among so many.
-    Page { place: usize, of: usize },
+    Page {
+        place: usize,
+        of: usize,
+    },
 }
 
 /// What became of a reply.
@@ -144,10 +147,7 @@ impl Turn<'_> {
                 Flow::Next
             }
             Scan::Ask { place, frame } => {
-                let merge = Merging::Page {
-                    place,
-                    of: nodes.len(),
-                };
+                let merge = Merging::Page { place, of: nodes.len() };
                 let piece = Piece {
                     slot: None,
                     node: nodes.get(place).copied(),

@@ -9,8 +9,8 @@ use crate::coherence::NearCache;
 use crate::command::Slot;
 use crate::config::{Address, Credentials};
 use crate::downstream::{Partition, Partitions, Ticket};
-use crate::tracking::{Totals, Tracker};
 use crate::topology::{Owners, Roster};
+use crate::tracking::{Totals, Tracker};
 use crate::upstream::{Handshake, Identity, Whereabouts};
 
 /// Opens and closes partitions.
@@ -40,7 +40,9 @@ impl Opener {
             let tag = format!("{{{number}}}");
             [self.tracker.canary_key(), tag.as_bytes()].concat().into_boxed_slice()
         };
-        let canary = (0..NAMES).map(name).find(|name| id.is_some() && owners.of(Slot::of(name)) == id);
+        let canary = (0..NAMES)
+            .map(name)
+            .find(|name| id.is_some() && owners.of(Slot::of(name)) == id);
         // A node is where it is for as long as it is a node.
         let (_, place) = Whereabouts::new(Some(node.clone()));
         self.tracker.at_node(place, canary)

@@ -114,7 +114,9 @@ impl Owners {
 
     /// The slots that others have here.
     pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Slot> + 'a {
-        (0..).map_while(Slot::new).filter(|&slot| self.of(slot) != other.of(slot))
+        (0..)
+            .map_while(Slot::new)
+            .filter(|&slot| self.of(slot) != other.of(slot))
     }
 }
 
@@ -151,7 +153,10 @@ mod tests {
         let slot = |number| Slot::new(number).unwrap();
         let before = roster.enter(shards(&[("a", 0..=99), ("b", 100..=199)]));
         let [a, b] = ["a", "b"].map(|host| roster.find(&at(host)).unwrap());
-        assert_eq!([0, 100, 200].map(|number| before.of(slot(number))), [Some(a), Some(b), None]);
+        assert_eq!(
+            [0, 100, 200].map(|number| before.of(slot(number))),
+            [Some(a), Some(b), None]
+        );
         assert_eq!((roster.find(&at("c")), roster.address(b)), (None, Some(at("b"))));
         assert!(roster.find(&at("b-replica")).is_some());
         let mut after = roster.enter(shards(&[("c", 100..=199), ("a", 0..=100)]));

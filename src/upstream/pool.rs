@@ -8,7 +8,7 @@
 //! between fail at once with what the last attempt found. So a node that is down, or closes every connection, meets at
 //! most some twenty attempts a second from each worker, however many clients there are.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::handshake::Handshake;
+use super::health::{Health, Home, Key, key};
 use super::identity::Identity;
 use super::loss::Loss;
 use super::waiter::{Waiter, Watcher};
@@ -91,84 +92,12 @@ impl Gauges {
     }
 }
 
-/// What tells the connections of a pool apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Home {
-    identity: Identity,
-    db: u32,
-    version: Version,
-}
-
-/// The same for a look into a table: what all workers count references of is left alone, request by request.
-type Key = (u64, u32, Version);
-
-fn key(identity: &Identity, db: u32, version: Version) -> Key {
-    (identity.number(), db, version)
-}
-
-impl Home {
-    fn key(&self) -> Key {
-        key(&self.identity, self.db, self.version)
-    }
-
-    fn new(identity: &Identity, db: u32, version: Version) -> Self {
-        Self {
-            identity: identity.clone(),
-            db,
-            version,
-        }
-    }
-}
-
 /// A shared connection.
 struct Shared<W> {
     home: Home,
     connection: Connection<W>,
     /// How much had been asked over it when [`Pool::tidy`] looked, and since when it is no more.
     idle: (u64, Instant),
-}
-
-/// Whether the node could be reached lately.
-#[derive(Debug, Default)]
-struct Health {
-    /// Some: the node is suspect.
-    last_failure: RefCell<Option<Loss>>,
-    /// Before this, nothing is attempted on a suspect node.
-    retry_at: Cell<Instant>,
-    /// Handshakes that the node refused, and until when they are not tried again: that is an affair of this identity,
-    /// database and protocol (a wrong password, a database that does not exist), not of the node.
-    refused: RefCell<HashMap<Home, (Loss, Instant)>>,
-}
-
-impl Health {
-    /// Why no connection should be opened now; otherwise one is about to be, which may take until `deadline`.
-    fn objection(&self, home: &Home, now: Instant, deadline: Instant) -> Option<Loss> {
-        let refused = self.refused.borrow();
-        if let Some((loss, _)) = refused.get(home).filter(|(_, until)| now < *until) {
-            return Some(loss.clone());
-        }
-        let failure = self.last_failure.borrow();
-        if failure.is_some() {
-            if now < self.retry_at.get() {
-                return failure.clone();
-            }
-            self.retry_at.set(deadline);
-        }
-        None
-    }
-
-    fn failed(&self, loss: &Loss) {
-        self.retry_at.set(time::now().after(jittered_pause()));
-        *self.last_failure.borrow_mut() = Some(loss.clone());
-    }
-
-    fn refused(&self, home: &Home, loss: &Loss) {
-        let now = time::now();
-        let mut refused = self.refused.borrow_mut();
-        // Clients choose identities and databases; only what still matters is kept.
-        refused.retain(|_, (_, until)| now < *until);
-        refused.insert(home.clone(), (loss.clone(), now.after(jittered_pause())));
-    }
 }
 
 /// What one connection means to the node's health and to the counts.
@@ -492,11 +421,4 @@ impl<W: Waiter + 'static> Pool<W> {
         }
         Ok(connection)
     }
-}
-
-/// 20–80 ms, so that the connections of several workers do not knock in step.
-pub(crate) fn jittered_pause() -> Duration {
-    use std::hash::{BuildHasher, Hasher};
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    Duration::from_millis(20 + random % 61)
 }

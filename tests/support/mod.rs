@@ -19,6 +19,7 @@
 )]
 
 pub mod child;
+pub mod cluster;
 pub mod http;
 pub mod nearhit;
 pub mod ports;
@@ -30,6 +31,7 @@ pub mod sentinel;
 pub mod wait;
 
 pub use child::{Finished, run};
+pub use cluster::RedisCluster;
 pub use nearhit::Nearhit;
 pub use ports::{free_addr, free_port};
 pub use redis::RedisServer;

@@ -241,6 +241,11 @@ impl RedisServer {
         child::signal(self.child.as_ref().expect("a running server"), Signal::CONT);
     }
 
+    /// Whether it was started and neither stopped nor killed since.
+    pub fn has_process(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Whether the process runs.
     pub fn is_running(&mut self) -> bool {
         self.child

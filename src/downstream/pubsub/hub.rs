@@ -28,9 +28,9 @@ use super::kind::{Kind, Verb, words};
 use super::table::{Channel, Numbers, Table};
 use crate::config::OnLoss;
 use crate::downstream::account::Account;
-use crate::downstream::holdings::Holdings;
 use crate::downstream::context::{Context, Shared};
 use crate::downstream::forward::{Forwarded, Op, Special};
+use crate::downstream::holdings::Holdings;
 use crate::downstream::session::Session;
 use crate::metrics::{OTHER, Subscriber};
 use crate::resp::{Version, encode};
@@ -83,7 +83,11 @@ impl Hub {
         let causal = shared.settings.pubsub.causal;
         Rc::new(Self {
             identity: account.identity().clone(),
-            ahead: if causal { account.holdings().clone() } else { Holdings::Nothing },
+            ahead: if causal {
+                account.holdings().clone()
+            } else {
+                Holdings::Nothing
+            },
             shared,
             table: RefCell::default(),
             link: RefCell::new(Link::Down),
