@@ -125,7 +125,7 @@ impl Plan<'_> {
         let entry = verdict.entry.as_ref();
         let known = self.call.shared.master.now().map(|master| master.to_string());
         let master = || Some(known.unwrap_or_else(|| self.call.console.facts.upstream.clone()));
-        let (node, route) = match topology::route(self.call, effect, &keys) {
+        let (node, route) = match topology::route(self.call, self.command, effect, &keys) {
             // Memory is filled from the master.
             _ if place != Place::Shared || verdict.answered_by != "server" => (master(), None),
             Some((node, why)) => (node, Some(why)),

@@ -59,11 +59,25 @@ pub(super) fn tracking_state(shared: &Shared) -> &'static str {
             _ => "connected",
         };
     }
-    let were_up = |partition: &Partition| partition.tracking.status().connects.load(Ordering::Relaxed) > 0;
-    match own.is_tracked() {
-        true => "connected",
-        false if own.partitions().iter().all(were_up) => "lost",
-        false => "connecting",
+    // What is worst of all nodes: of a cluster whose nodes are not known yet, nothing is connected.
+    let states: Vec<_> = own.partitions().iter().map(tracking).collect();
+    let worst = ["connecting", "lost", "connected"];
+    worst
+        .into_iter()
+        .find(|state| states.contains(state))
+        .unwrap_or("connecting")
+}
+
+/// How one tracked connection stands.
+pub(super) fn tracking(partition: &Partition) -> &'static str {
+    let status = partition.tracking.status();
+    match (
+        status.connected.load(Ordering::Relaxed),
+        status.connects.load(Ordering::Relaxed),
+    ) {
+        (true, _) => "connected",
+        (false, 0) => "connecting",
+        (false, _) => "lost",
     }
 }
 

@@ -1,18 +1,25 @@
 //! TOPOLOGY: the nodes nearhit knows, and which of them may be read from.
 
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::console::Call;
-use super::figures::tracking_state;
+use super::figures::{tracking, tracking_state};
 use super::reply::{Answer, Map, micros, millis};
-use crate::command::Effect;
+use crate::command::{Command, Effect, Slot, Spread};
+use crate::config::Address;
+use crate::downstream::Cluster;
 use crate::metrics::RouteReason;
 use crate::resp::Value;
 use crate::time::Instant;
 use crate::topology::{Asked, Node, Objection, Route, Routing};
 
-/// Every node: the master first.
+/// Every node: the master first; in a cluster each primary with its replicas.
 pub(super) fn topology(call: &Call<'_>) -> Result<Value, String> {
+    if let Some(cluster) = &call.shared.cluster {
+        return Ok(nodes_of(call, cluster).into_value());
+    }
     let Some(routing) = &call.shared.routing else {
         let address = call.shared.master.now().map(|address| address.to_string());
         let up = call.console.gauges.reachable.load(Ordering::Relaxed);
@@ -35,6 +42,39 @@ pub(super) fn topology(call: &Call<'_>) -> Result<Value, String> {
     Ok(master.chain(replicas).collect::<Vec<_>>().into_value())
 }
 
+fn nodes_of(call: &Call<'_>, cluster: &Cluster) -> Vec<Map> {
+    let own = call.shared.accounts.own();
+    let shards = Arc::clone(cluster.owners.borrow().shards());
+    let mut nodes = Vec::new();
+    for shard in shards.all() {
+        let partition = cluster.roster.find(&shard.primary).and_then(|node| own.at(node));
+        let count: usize = shard.slots.iter().map(ExactSizeIterator::len).sum();
+        let ranges: Vec<_> = shard.slots.iter().map(range).collect();
+        let primary = Map::default()
+            .with("node", shard.primary.to_string())
+            .with("role", "master")
+            .with("tracking", partition.map(|partition| tracking(&partition)))
+            .with("slots", count)
+            .with("slot_ranges", ranges.join(" "));
+        let replica = |replica: &Address| {
+            Map::default()
+                .with("node", replica.to_string())
+                .with("role", "replica")
+                .with("of", shard.primary.to_string())
+        };
+        nodes.push(primary);
+        nodes.extend(shard.replicas.iter().map(replica));
+    }
+    nodes
+}
+
+fn range(slots: &RangeInclusive<u16>) -> String {
+    match slots.start() == slots.end() {
+        true => slots.start().to_string(),
+        false => format!("{}-{}", slots.start(), slots.end()),
+    }
+}
+
 fn row(node: &Node, role: &str, routing: &Routing, now: Instant) -> Map {
     let objection = node.objection(routing.rules().max_lag, now);
     let known = node.caught_up() != Instant::ZERO;
@@ -50,7 +90,15 @@ fn row(node: &Node, role: &str, routing: &Routing, now: Instant) -> Map {
 }
 
 /// Where a read by the asker goes now that memory does not answer: the node and why. `None`: there is but one node.
-pub(super) fn route(call: &Call<'_>, effect: Effect, keys: &[&[u8]]) -> Option<(Option<String>, &'static str)> {
+pub(super) fn route(
+    call: &Call<'_>,
+    command: &Command,
+    effect: Effect,
+    keys: &[&[u8]],
+) -> Option<(Option<String>, &'static str)> {
+    if let Some(cluster) = &call.shared.cluster {
+        return Some(owner(cluster, command, keys));
+    }
     let routing = call.shared.routing.as_ref()?;
     let master = || call.shared.master.now().map(|address| address.to_string());
     let hashes: Vec<_> = keys.iter().map(|key| call.shared.cache.hash(key)).collect();
@@ -68,6 +116,25 @@ pub(super) fn route(call: &Call<'_>, effect: Effect, keys: &[&[u8]]) -> Option<(
         Route::Nobody(why) => (None, meaning(why)),
         Route::Replica(choice, why) => (Some(choice.node.address().to_string()), meaning(why)),
     })
+}
+
+/// Who in a cluster is asked, and why; `None`: several are, or nobody can be.
+fn owner(cluster: &Cluster, command: &Command, keys: &[&[u8]]) -> (Option<String>, &'static str) {
+    let differs = |pair: &[&[u8]]| matches!(pair, [one, other] if Slot::of(one) != Slot::of(other));
+    let several = keys.windows(2).any(differs);
+    let key = match (command.spread, keys.first()) {
+        (Spread::All(_), _) => return (None, "every primary is asked, and their replies are made one"),
+        (Spread::Scan, _) => return (None, "one primary after another is asked, as the cursor says"),
+        (Spread::Keys(_), Some(_)) if several => return (None, "each slot among its keys is asked for those it has"),
+        (_, None) => return (None, "it names no key, so one primary is asked that is always the same"),
+        (_, Some(key)) => key,
+    };
+    let node = cluster.owner(key).and_then(|node| cluster.roster.address(node));
+    let why = match node {
+        Some(_) => "it has the slot of the first key",
+        None => "nobody is known to have the slot of the first key",
+    };
+    (node.map(|node| node.to_string()), why)
 }
 
 /// What a reason means, for people.

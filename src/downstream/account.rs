@@ -134,6 +134,11 @@ impl Account {
         self.holdings.at(node)
     }
 
+    /// Its part of the near-cache for what is read of `node` of a cluster.
+    pub fn at(&self, node: NodeId) -> Option<Partition> {
+        self.holdings.at(Some(node)).map(|held| Partition::clone(&held))
+    }
+
     /// All its parts of the near-cache; none: nothing is cached for this account.
     pub fn partitions(&self) -> Vec<Partition> {
         self.holdings.all()

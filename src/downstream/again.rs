@@ -174,6 +174,12 @@ impl Forwarded {
     /// The request, which is to be sent again. Until it is, no later one on its keys is answered from memory.
     pub(super) fn given_back(self) -> Op {
         let (session, mut op) = (self.session, self.op);
+        if op.pinned {
+            if let Some(pin) = &mut session.core.borrow_mut().pin {
+                pin.returned(&op.special);
+            }
+            return op;
+        }
         // The keys of what a replica is asked count as being fetched already.
         if op.replica.take().is_none() {
             let causality = &mut session.core.borrow_mut().causality;
@@ -187,7 +193,9 @@ impl Forwarded {
 impl Session {
     pub(super) fn put_back(&self, again: Again) {
         let mut core = self.core.borrow_mut();
-        core.home.answered(again.op.bytes, 0);
+        if !again.op.pinned {
+            core.home.answered(again.op.bytes, 0);
+        }
         core.sent_home.push(again);
         drop(core);
         self.wake();
@@ -216,6 +224,10 @@ impl Turn<'_> {
             }
             let ask = again.op.ask.take();
             again.op.node = ask.or_else(|| self.context.owner(again.op.slot));
+            if again.op.pinned {
+                self.wait_elsewhere(again, ask.is_some());
+                continue;
+            }
             let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
             let connection = self.context.shared_connection(again.op.node, identity, db, version);
             match connection {
@@ -230,6 +242,24 @@ impl Turn<'_> {
                 Err(loss) => self.wait_or_fail(again, &loss),
             }
         }
+    }
+
+    /// Has what waits for an element wait at another node.
+    fn wait_elsewhere(&mut self, mut again: Again, asking: bool) {
+        self.go_home();
+        self.node = again.op.node;
+        match self.try_pin() {
+            Ok(()) => {
+                if asking {
+                    self.send_on_pin(None, ASKING);
+                }
+                self.before_sending(&mut again.op);
+                self.send_op_on_pin(Some(again.number), again.op, &again.frame);
+            }
+            Err(None) => self.core.sent_home.push(again),
+            Err(Some(loss)) => self.wait_or_fail(again, &loss),
+        }
+        self.node = None;
     }
 
     /// Has the node answer the next request although it has not got the slot yet.

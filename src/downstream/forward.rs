@@ -77,8 +77,8 @@ pub(super) enum Special {
     Question(Question),
     /// Rights change once it has run.
     Acl(AclChange),
-    /// It ends a script, or everything; its connection may be in another database than the session.
-    PastScript,
+    /// It runs over connections that nobody else uses, which may be in another database than the session. What follows waits.
+    Apart,
     /// CLIENT KILL, which the server judges first.
     Kill(Kill),
     /// CLIENT UNBLOCK of this session; the reply goes to whoever asked.
@@ -284,12 +284,11 @@ impl Forwarded {
                 core.switching = false;
                 self.session.context.door.leave();
             }
-            Special::Exec(_)
-            | Special::Kill(_)
-            | Special::Question(_)
-            | Special::Hello(_)
-            | Special::Acl(_)
-            | Special::PastScript => {
+            Special::Apart => {
+                core.switching = false;
+                core.apart.drain(..).for_each(|connection| connection.close());
+            }
+            Special::Exec(_) | Special::Kill(_) | Special::Question(_) | Special::Hello(_) | Special::Acl(_) => {
                 core.switching = false;
             }
             Special::Unblock(_) => pinned::unhold(&mut core),

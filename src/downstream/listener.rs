@@ -4,7 +4,7 @@ use std::rc::Weak;
 use std::task::Waker;
 
 use super::client_tracking;
-use super::pinned::Pin;
+use super::pin::Pin;
 use super::session::Session;
 use crate::metrics::Disconnect;
 use crate::time::Instant;

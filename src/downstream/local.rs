@@ -122,7 +122,7 @@ impl Turn<'_> {
 
     /// RESET: back to how the connection began, once everything before it is answered.
     fn reset(&mut self, number: u16) -> Flow {
-        let pin_quiet = self.core.pin.as_ref().is_none_or(super::pinned::Pin::is_quiet);
+        let pin_quiet = self.core.pin.as_ref().is_none_or(super::pin::Pin::is_quiet);
         if !self.core.is_quiet() || !pin_quiet {
             return Flow::Hold;
         }

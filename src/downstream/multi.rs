@@ -10,7 +10,7 @@
 
 use super::request::{Flow, Turn};
 use crate::command::{Command, Lookup, Pin, Place};
-use crate::resp::{Request, RequestLimits, RequestScan, RequestScanner};
+use crate::resp::{Request, RequestLimits, RequestScan, RequestScanner, Version};
 
 /// What Redis says of keys of several slots.
 pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
@@ -100,8 +100,14 @@ impl Turn<'_> {
     pub(super) fn on_another_node(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
         let pin = self.core.pin.as_ref()?;
         let (queued, quiet) = (pin.transaction.is_some(), pin.is_quiet());
+        let listens = pin.is_subscribing() || pin.is_subscribed();
+        let subscribes = command.place == Place::Pinned(Pin::Subscribe);
         let nodes = self.context.nodes.as_ref()?;
         if nodes.or_any(Some(self.node?)) == nodes.or_any(pin.node) {
+            return None;
+        }
+        if listens && !subscribes && self.core.version == Version::V2 {
+            // The server says that it may not.
             return None;
         }
         if queued {

@@ -14,178 +14,19 @@ use super::edit::Edit;
 use super::forward::{Forwarded, Op, Special, loss_text};
 use super::identity::{read_auth, read_hello};
 use super::listener::Listener;
-use super::live::{Shown, letter};
 use super::pause::Asked;
+use super::pin::Pin;
 use super::request::{Flow, Turn};
 use super::rights::AclChange;
 use super::session::{Core, Session};
 use super::subscribe::{self, Subscriptions};
 use super::switch;
-use super::transaction::Transaction;
 use crate::coherence::Keys;
 use crate::command::{Command, Effect, Origin, Pin as Why, Place, flag};
 use crate::metrics::{Disconnect, Outcome};
-use crate::resp::{Request, Version, encode};
+use crate::resp::{Request, encode};
 use crate::time::Instant;
-use crate::topology::NodeId;
-use crate::upstream::{Connection, Identity, Loss};
-
-/// The session's own connection and what keeps it.
-pub(super) struct Pin {
-    pub(super) connection: Connection<Forwarded>,
-    /// In a cluster, the node it leads to; `None`: the one that is asked what names no key.
-    pub(super) node: Option<NodeId>,
-    /// As which it was handed out, and to which it may go back.
-    identity: Identity,
-    db: u32,
-    version: Version,
-    /// Requests on their way on it.
-    outstanding: usize,
-    /// Of these: may wait for as long as they like.
-    blocking: usize,
-    /// Of these: begin or end subscriptions.
-    subscribing: usize,
-    pub(super) transaction: Option<Transaction>,
-    watching: bool,
-    pub(super) subscriptions: Subscriptions,
-    pub(super) monitoring: bool,
-    /// The session keeps it until it leaves or says RESET.
-    sticky: bool,
-    /// Half of a request was sent over it.
-    uploading: bool,
-    /// It is not in the state it was handed out in: nobody else may have it.
-    altered: bool,
-    /// How the server tracks it.
-    tracking: Option<ClientTracking>,
-    /// Its server is asked to end what it waits in: until then nothing more is sent, and nobody else may have it.
-    held: usize,
-}
-
-impl Pin {
-    /// Whether the session may go home.
-    pub(super) fn is_free(&self) -> bool {
-        self.outstanding == 0
-            && !self.uploading
-            && self.transaction.is_none()
-            && !self.watching
-            && !self.sticky
-            && !self.monitoring
-            && self.held == 0
-            && self.subscriptions.is_empty()
-    }
-
-    /// Whether nothing is on its way.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.outstanding == 0
-    }
-
-    /// Whether nothing but WATCH keeps it.
-    pub(super) fn only_watches(&self) -> bool {
-        self.watching && self.transaction.is_none() && self.is_quiet()
-    }
-
-    /// Whether it is not known yet if messages may come.
-    pub(super) fn is_subscribing(&self) -> bool {
-        self.subscribing > 0
-    }
-
-    /// Whether messages may come.
-    pub(super) fn is_subscribed(&self) -> bool {
-        !self.subscriptions.is_empty()
-    }
-
-    /// Whether subscriptions belong on this connection, too.
-    pub(super) fn keeps_subscriptions(&self) -> bool {
-        self.sticky || self.monitoring || self.subscribing > 0 || !self.subscriptions.is_empty()
-    }
-
-    /// Whether it waits for something that may never come, or only listens: nobody needs to wait for it.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.blocking > 0 || self.monitoring || !self.subscriptions.is_empty()
-    }
-
-    /// The beginning of a request was sent.
-    pub(super) fn begin_upload(&mut self) {
-        self.outstanding += 1;
-        self.uploading = true;
-    }
-
-    /// The request is whole.
-    pub(super) fn end_upload(&mut self) {
-        self.uploading = false;
-    }
-
-    /// Whether the server may be waiting for something on it.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocking > 0
-    }
-
-    /// Nothing more is sent until [`unhold`].
-    pub(super) fn hold(&mut self) {
-        self.held += 1;
-    }
-
-    /// Other clients' invalidations may come on it for as long as it lives: it is neither given back nor given up.
-    pub(super) fn keep_as_target(&mut self) {
-        self.sticky = true;
-        self.altered = true;
-    }
-
-    /// The server tracks it like this from now on. It does not go back: another client's keys would be remembered.
-    pub(super) fn track(&mut self, tracking: Option<ClientTracking>) {
-        self.sticky = true;
-        self.altered = true;
-        self.tracking = tracking;
-    }
-
-    /// How the server tracks it.
-    pub(super) fn tracked(&self) -> Option<&ClientTracking> {
-        self.tracking.as_ref()
-    }
-
-    /// The same, to be changed.
-    pub(super) fn tracking(&mut self) -> Option<&mut ClientTracking> {
-        self.tracking.as_mut()
-    }
-
-    /// Whether nothing may be sent for now.
-    pub(super) fn is_held(&self) -> bool {
-        self.held > 0
-    }
-
-    /// What CLIENT LIST tells about it.
-    pub(super) fn show(&self, shown: &mut Shown) {
-        let letters = [
-            (self.monitoring, letter::MONITOR),
-            (self.is_subscribed(), letter::PUBSUB),
-            (self.transaction.is_some(), letter::MULTI),
-            (self.is_blocked(), letter::BLOCKED),
-        ];
-        shown.letters |= letters.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit);
-        if let Some(transaction) = &self.transaction {
-            shown.queued = i32::try_from(transaction.count()).unwrap_or(i32::MAX);
-        }
-        shown.subscriptions = self.subscriptions.counts();
-        if let Some(tracking) = self.tracking {
-            tracking.show(shown);
-        }
-    }
-
-    /// A request is over.
-    pub(super) fn returned(&mut self, special: &Special) {
-        self.outstanding = self.outstanding.saturating_sub(1);
-        match special {
-            Special::Blocking => self.blocking = self.blocking.saturating_sub(1),
-            Special::Subscribe(_) => self.subscribing = self.subscribing.saturating_sub(1),
-            _ => {}
-        }
-    }
-
-    /// It is in another database, or speaks another protocol, than it was handed out with.
-    pub(super) fn alter(&mut self) {
-        self.altered = true;
-    }
-}
+use crate::upstream::Loss;
 
 /// What the connection waited in is over, or was not to be ended.
 pub(super) fn unhold(core: &mut Core) {
@@ -321,11 +162,13 @@ impl Turn<'_> {
         let Some(pin) = &mut self.core.pin else {
             return Flow::Next;
         };
-        let name = command.name();
+        let (name, node) = (command.name(), pin.node);
         let queued =
             pin.transaction.is_some() && !matches!(name, "exec" | "discard" | "multi" | "watch" | "reset" | "quit");
         let mut op = Op {
             pinned: true,
+            slot: self.slot,
+            node,
             ..Op::plain(command.id().number(), self.now)
         };
         if queued {
@@ -475,7 +318,7 @@ impl Pin {
             _ if command.is_blocking_call(request) => Special::Blocking,
             _ => match command.place(request) {
                 Place::Pinned(Why::Subscribe) => Special::Subscribe(subscribe::Expected::of(command, request)),
-                Place::Pinned(Why::Once) if command.flags.has(flag::ALLOW_BUSY) => Special::PastScript,
+                Place::Pinned(Why::Once) if command.flags.has(flag::ALLOW_BUSY) => Special::Apart,
                 Place::Pinned(Why::Sticky) => {
                     self.altered = true;
                     match command.origin {

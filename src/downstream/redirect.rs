@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::again::Again;
 use super::context::Context;
 use super::forward::{Forwarded, Special};
+use super::pin::Pin;
 use crate::coherence::Slots;
 use crate::command::Slot;
 use crate::config::Address;
@@ -107,8 +108,12 @@ impl Forwarded {
             return false;
         }
         let op = &self.op;
-        let plain =
-            !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No | Special::Share(_));
+        let plain = match op.special {
+            Special::No | Special::Share(_) => !op.pinned && !op.hub && op.shadow.is_none(),
+            // What waited for an element is sent away when its slot is, and what began to wait a moment too late.
+            Special::Blocking => self.session.core.borrow().pin.as_ref().is_some_and(Pin::is_for_one),
+            _ => false,
+        };
         // Something behind it on several keys may have run where it did not.
         let in_order = !reply.starts_with(b"-TRYAGAIN ") || {
             let core = self.session.core.borrow();
@@ -120,7 +125,7 @@ impl Forwarded {
             && self.number.is_some()
             && !self.late
             && !self.partly
-            && now.since(op.started) < PATIENCE
+            && (now.since(op.started) < PATIENCE || (matches!(op.special, Special::Blocking) && op.hops == 0))
             && !self.is_over();
         if !follows {
             let _known_all_the_same = self.session.context.learn(op.slot, &self.elsewhere(reply));

@@ -201,6 +201,7 @@ impl<'a> Turn<'a> {
             Place::Pinned(Pin::Transaction) if self.begins_waiting(command, request) => {
                 self.begin_waiting(command, request)
             }
+            Place::Pinned(Pin::Once) if let Some(flow) = self.ask_apart(command, request) => flow,
             Place::Pinned(Pin::Monitor) if let Some(flow) = self.monitor(command, request) => flow,
             Place::Pinned(Pin::Sticky) if let Some(at) = redirects(command, request) => {
                 self.redirect(command, request, at)

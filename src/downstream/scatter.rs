@@ -33,14 +33,14 @@ pub(super) struct Share {
 
 /// The client's request.
 #[derive(Debug)]
-struct Whole {
+pub(super) struct Whole {
     merge: Merging,
     /// What its reply means, once it is there.
     then: Special,
 }
 
 #[derive(Debug)]
-enum Merging {
+pub(super) enum Merging {
     Gather(Gather),
     /// A page of a scan of the node at this place among so many.
     Page {
@@ -59,7 +59,20 @@ pub(super) enum Gathered {
     Whole(Vec<u8>),
 }
 
+impl Merging {
+    /// A request whose replies become one in this way, and what that reply means.
+    pub(super) fn meaning(self, then: Special) -> Rc<RefCell<Whole>> {
+        Rc::new(RefCell::new(Whole { merge: self, then }))
+    }
+}
+
 impl Share {
+    /// The part of this number.
+    pub(super) fn new(whole: &Rc<RefCell<Whole>>, number: usize) -> Self {
+        let whole = Rc::clone(whole);
+        Self { whole, number }
+    }
+
     fn take(&self, reply: &[u8]) -> Option<Vec<u8>> {
         match &mut self.whole.borrow_mut().merge {
             Merging::Gather(gather) => gather.take(self.number, reply.to_vec()),
@@ -175,20 +188,16 @@ impl Turn<'_> {
     ) -> Flow {
         let then = self.special(command, request);
         self.core.switching = matches!(then, Special::Acl(AclChange::Deleted(_)));
-        let whole = Rc::new(RefCell::new(Whole { merge, then }));
+        let whole = merge.meaning(then);
         let writes = may_write(command);
         let number = self.core.pipeline.pend(self.muted);
         let (identity, db, version) = (self.core.account.identity().clone(), self.core.db, self.core.version);
         for (place, piece) in pieces.into_iter().enumerate() {
-            let share = Share {
-                whole: Rc::clone(&whole),
-                number: place,
-            };
             let mut op = Op {
                 keys: piece.keys,
                 effect,
                 writes,
-                special: Special::Share(share),
+                special: Special::Share(Share::new(&whole, place)),
                 outcome: if writes { Outcome::Write } else { Outcome::Bypass },
                 slot: piece.slot,
                 node: piece.node,
@@ -206,6 +215,7 @@ impl Turn<'_> {
                     encode::error(&mut reply, loss_text(&loss, false, false).as_bytes());
                     let mut unsent = Forwarded::new(self.session, Some(number), op);
                     if let Gathered::Whole(reply) = unsent.gather(&reply) {
+                        self.core.switching = false;
                         self.core.pipeline.complete(number, &reply);
                         self.core.answer(command.id().number(), Outcome::Error);
                     }

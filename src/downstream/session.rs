@@ -14,11 +14,12 @@ use super::attribute::Source;
 use super::client_tracking::Redirecting;
 use super::context::{Context, Peer, Ticket};
 use super::door::Knocked;
+use super::forward::Forwarded;
 use super::home::{Fill, Home};
 use super::live::{Live, Seat, Shown, letter};
 use super::monitor::Watcher;
 use super::multi::Waiting;
-use super::pinned::Pin;
+use super::pin::Pin;
 use super::pipeline::Pipeline;
 use super::pubsub::Listening;
 use super::replicas::Moving;
@@ -30,6 +31,7 @@ use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::resp::{Version, encode, to_resp2};
 use crate::time::{self, Instant};
 use crate::topology::Seen;
+use crate::upstream::Connection;
 
 /// How long others may have to wait for a client that reads, but slowly. Chosen, not measured.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -87,6 +89,8 @@ pub(super) struct Core {
     pub(super) behind_since: Option<Instant>,
     /// The session's own connection, while it needs one.
     pub(super) pin: Option<Pin>,
+    /// Connections to every node of a cluster, while they are asked something that may take its time.
+    pub(super) apart: Vec<Connection<Forwarded>>,
     /// A transaction that has no connection yet.
     pub(super) multi: Option<Waiting>,
     /// A request that is passed on while it comes.
@@ -145,6 +149,7 @@ impl Core {
             at_hub: 0,
             behind_since: None,
             pin: None,
+            apart: Vec::new(),
             multi: None,
             upload: None,
             switching: false,
@@ -299,6 +304,7 @@ impl Session {
             pin.connection.close();
             self.context.shared.metrics.clients_pinned.dec();
         }
+        core.apart.drain(..).for_each(|connection| connection.close());
         let listening = core.listening.take();
         drop(core);
         if let Some(listening) = listening {

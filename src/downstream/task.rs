@@ -209,7 +209,7 @@ fn read(session: &Session, io: &mut Io, task: &mut Task<'_>) -> Poll<Result<(), 
 fn handle(session: &Rc<Session>, io: &mut Io) -> Result<(), Disconnect> {
     let mut core = session.core.borrow_mut();
     session.take_lines(&mut core);
-    let may_go_home = core.pin.as_ref().is_some_and(super::pinned::Pin::is_free);
+    let may_go_home = core.pin.as_ref().is_some_and(super::pin::Pin::is_free);
     if io.start == io.input.len() && core.sent_home.is_empty() && core.hosts.is_empty() && !may_go_home {
         io.state = State::Hungry;
         session.show(&core, 0, 0);

@@ -14,7 +14,7 @@ use super::kind::{Kind, Verb};
 use crate::command::{Command, error_text};
 use crate::downstream::edit::Edit;
 use crate::downstream::forward::{Forwarded, Op, Special, loss_text};
-use crate::downstream::pinned::Pin;
+use crate::downstream::pin::Pin;
 use crate::downstream::request::{Flow, Turn};
 use crate::metrics::{OTHER, Outcome};
 use crate::resp::{Request, Version, encode};
@@ -32,6 +32,9 @@ impl Turn<'_> {
     /// What subscriptions have to say about a request before anything else is done with it; `None`: nothing.
     pub(in crate::downstream) fn listening(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
         if let Some(change) = Kind::of_command(command.name().as_bytes()) {
+            if change.0 == Kind::Shard && self.context.nodes.is_some() {
+                return self.at_the_shards_node(command);
+            }
             return self.may_share(request).then(|| self.change(command, request, change))?;
         }
         if !self.is_listening() {
@@ -71,6 +74,20 @@ impl Turn<'_> {
         }
         let pin_listens = self.core.pin.as_ref().is_some_and(Pin::keeps_subscriptions);
         !pin_listens && !request.args_from(1).any(|name| name == INVALIDATIONS)
+    }
+
+    /// In a cluster shard channels are where their slot is: a session hears them over a connection of its own to that node.
+    /// `None`: over that.
+    fn at_the_shards_node(&mut self, command: &Command) -> Option<Flow> {
+        if self.core.at_hub > 0 {
+            return Some(Flow::Hold);
+        }
+        self.core.listening.as_ref()?;
+        self.refuse(
+            command.id().number(),
+            "ERR nearhit: in front of a cluster a connection has either channels or shard channels; use another connection",
+        );
+        Some(Flow::Next)
     }
 
     /// SUBSCRIBE, UNSUBSCRIBE and the like. `None`: over a connection of the session's own.
