@@ -22,7 +22,9 @@ fn owner(topology: &Topology, slot: u16) -> Option<Address> {
 #[track_caller]
 fn wait_for_owner(discovered: &Discovered, slot: u16, node: Option<&Address>) {
     let what = format!("{node:?} to have slot {slot}");
-    wait_for(&what, CLUSTER_FAILOVER, || owner(&discovered.now(), slot).as_ref() == node);
+    wait_for(&what, CLUSTER_FAILOVER, || {
+        owner(&discovered.now(), slot).as_ref() == node
+    });
 }
 
 /// Waits until all primaries of the start have their slots and so many replicas each.
@@ -49,7 +51,10 @@ fn one_node_is_enough_to_find_all_others() {
             assert_eq!(shard.replicas, [cluster.at(cluster.replica_of(place))]);
             assert_eq!(shard.slots, [cluster.first_slots(place)]);
         }
-        assert!(now.primary.is_some_and(|primary| (0..3).any(|node| cluster.at(node) == primary)));
+        assert!(
+            now.primary
+                .is_some_and(|primary| (0..3).any(|node| cluster.at(node) == primary))
+        );
     }
 }
 
@@ -89,7 +94,11 @@ fn replicas_that_take_over_are_published() {
     let elected = cluster.at(cluster.replica_of(0));
     wait_for_owner(&discovered, 0, Some(&elected));
     let now = discovered.now();
-    assert_ne!(now.primary, Some(cluster.at(0)), "somebody else is asked what names no key");
+    assert_ne!(
+        now.primary,
+        Some(cluster.at(0)),
+        "somebody else is asked what names no key"
+    );
     assert!(now.primary.is_some());
     // It comes back as the replica of the one that replaced it.
     cluster.nodes()[0].restart();
