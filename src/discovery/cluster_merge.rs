@@ -1,10 +1,13 @@
 //! Whom to believe when the nodes of a cluster do not say the same.
 //!
-//! A node is believed about its own slots as long as its answer is young; of a node that has not answered lately the others are
-//! believed, the one that knows its greatest epoch first. Where two nodes claim a slot, the greater epoch has it, as among
-//! the nodes themselves: whoever is given a slot gets an epoch greater than all it knows of. So a node that was cut off
-//! and still claims what others have taken is outdone, one that has given a slot away does not get it back from somebody who
-//! has not heard of that, and a cluster that was made anew with smaller epochs is believed when the old answers are too old.
+//! Of those that are said to have a slot, the one with the greatest epoch has it, as among the nodes themselves: whoever is given
+//! one gets an epoch greater than all it knows of. But a node knows best what it has: what others say of it does not count if
+//! it says something else itself and they know of no greater epoch of it. Only where nobody is left who is said to have the
+//! slot, what others say counts all the same: they may have heard of its new owner before that was asked again.
+//!
+//! So a node that was cut off and still claims what others have taken is outdone, one that has given a slot away does not get
+//! it back from somebody who has not heard of that, a replica has its primary's slots as soon as one node says so, and a
+//! cluster that was made anew with smaller epochs is believed when the old answers are too old.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -18,6 +21,20 @@ use crate::topology::{Shard, Shards};
 /// The latest answers, by who was asked.
 #[derive(Debug, Default)]
 pub(super) struct Answers(HashMap<Address, (View, Instant)>);
+
+/// Somebody is said to have a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim<'a> {
+    /// The claimant's epoch, and whether it says so itself; `None`: nobody is said to.
+    strength: Option<(u64, bool)>,
+    id: &'a str,
+}
+
+impl<'a> Claim<'a> {
+    fn id(&self) -> Option<&'a str> {
+        self.strength.map(|_| self.id)
+    }
+}
 
 /// What is made of them.
 #[derive(Debug)]
@@ -76,19 +93,12 @@ impl Answers {
     /// Who has what, as far as it can be known.
     pub(super) fn merged(&self) -> Merged {
         let members = self.members();
-        let mut owners: Vec<Option<&Member>> = vec![None; SLOT_COUNT];
-        for member in members.values().filter(|member| member.owns()) {
-            for slot in member.slots.iter().cloned().flatten() {
-                if let Some(owner) = owners.get_mut(usize::from(slot))
-                    && owner.is_none_or(|owner| owner.epoch < member.epoch)
-                {
-                    *owner = Some(member);
-                }
-            }
-        }
+        let owners = self.owners();
         let mut shards: BTreeMap<&str, Shard> = BTreeMap::new();
         for (slot, owner) in (0..).zip(&owners) {
-            let Some(owner) = owner else { continue };
+            let Some(owner) = owner.and_then(|owner| members.get(owner)) else {
+                continue;
+            };
             let shard = shards.entry(&owner.id).or_insert_with(|| Shard {
                 primary: owner.address.clone(),
                 replicas: self.replicas(&members, &owner.id),
@@ -109,6 +119,36 @@ impl Answers {
             }
         }
         Merged { shards, failing, nodes }
+    }
+
+    /// The id of the node that has each slot.
+    fn owners(&self) -> Vec<Option<&str>> {
+        let views = || self.0.values().flat_map(|(view, _)| &view.nodes);
+        let own: HashMap<&str, &Member> = views()
+            .filter(|member| member.is_speaker)
+            .map(|member| (member.id.as_str(), member))
+            .collect();
+        let mut owners = vec![Claim::default(); SLOT_COUNT];
+        let mut rumours = vec![Claim::default(); SLOT_COUNT];
+        for member in views().filter(|member| member.owns()) {
+            let claim = Claim {
+                strength: Some((member.epoch, member.is_speaker)),
+                id: &member.id,
+            };
+            // What it says of itself, where that is not older than this.
+            let own = own.get(member.id.as_str()).filter(|own| own.epoch >= member.epoch);
+            let denied = |slot: u16| {
+                own.is_some_and(|own| own.follows.is_some() || !own.slots.iter().any(|range| range.contains(&slot)))
+            };
+            for slot in member.slots.iter().cloned().flatten() {
+                let claims = if denied(slot) { &mut rumours } else { &mut owners };
+                if let Some(known) = claims.get_mut(usize::from(slot)) {
+                    *known = claim.max(*known);
+                }
+            }
+        }
+        let known = owners.into_iter().zip(rumours);
+        known.map(|(owner, rumour)| owner.id().or(rumour.id())).collect()
     }
 
     fn replicas(&self, members: &BTreeMap<&str, &Member>, primary: &str) -> Vec<Address> {
@@ -244,6 +284,34 @@ mod tests {
         says(&mut answers, "b", 0, &[node("a", 5, &[0..=8]), node("b", 5, &[9..=19])]);
         let whole = have(&[("a", &[0..=8, 30..=30]), ("b", &[9..=19]), ("c", &[20..=29])]);
         assert_eq!(shards(&answers), whole);
+    }
+
+    #[test]
+    fn a_slot_that_is_handed_over_is_never_nobody_s() {
+        let mut answers = Answers::default();
+        // b was asked before it was given slot 9, and its epoch was the greatest already; a was asked afterwards.
+        says(
+            &mut answers,
+            "b",
+            0,
+            &[node("a", 1, &[0..=9]), node("b", 5, &[10..=19])],
+        );
+        says(&mut answers, "a", 1, &[node("a", 1, &[0..=8]), node("b", 5, &[9..=19])]);
+        assert_eq!(shards(&answers), have(&[("a", &[0..=8]), ("b", &[9..=19])]));
+    }
+
+    #[test]
+    fn a_replica_that_took_over_is_believed_in_when_one_node_has_heard_of_it() {
+        let mut answers = Answers::default();
+        says(&mut answers, "a", 0, &[node("a", 1, &[0..=9]), replica("b", "a")]);
+        says(&mut answers, "b", 0, &[node("a", 1, &[0..=9]), replica("b", "a")]);
+        says(
+            &mut answers,
+            "c",
+            1,
+            &[failing(node("a", 1, &[])), node("b", 4, &[0..=9])],
+        );
+        assert_eq!(shards(&answers), have(&[("b", &[0..=9])]));
     }
 
     #[test]
