@@ -174,6 +174,9 @@ impl<'a> Turn<'a> {
 
     fn known(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         self.note_slot(command, request);
+        if let Some(flow) = self.refuse_tracking(command, request) {
+            return flow;
+        }
         if self.core.multi.is_some()
             && let Some(flow) = self.while_waiting(command, request)
         {
