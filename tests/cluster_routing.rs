@@ -330,3 +330,19 @@ fn there_is_one_database() {
     assert_eq!(said[4..], ["+OK", "\"1\""]);
     assert!(slot_of("db{a}") == slot_of("{a}"));
 }
+
+#[test]
+fn a_big_value_goes_where_its_key_is_whatever_the_session_does() {
+    let front = Front::shared();
+    let (mut client, value) = (front.proxy.connect(), "x".repeat(2 << 20));
+    // Watching a key of another node.
+    client.lines_ok(&["WATCH huge{a}"]);
+    assert_eq!(client.cmd(&["SET", "huge{b}", &value]), "OK");
+    // In a transaction that is not known to be anywhere, and in one that is.
+    for line in ["PING", "GET huge{c}"] {
+        client.lines_ok(&["UNWATCH", "MULTI", line]);
+        assert_eq!(client.cmd(&["SET", "huge{c}", &value]), "QUEUED");
+        assert_eq!(client.line("EXEC").items()[1], "OK");
+        assert_eq!(client.line("DEL huge{c} huge{b}").int(), 1 + i64::from(line == "PING"));
+    }
+}
