@@ -41,12 +41,20 @@ const WHOLE: &[&str] = &[
     "MULTI | RESET | EXEC | SET t22{a} 1 | GET t22{a}",
     "MULTI | SET t23{a} 1 | RESET | EXEC | GET t23{a}",
     "WATCH t24{a} | RESET | SET t24{a} 1 | MULTI | GET t24{a} | EXEC",
-    "MULTI | SCRIPT EXISTS ffffffffffffffffffffffffffffffffffffffff | TYPE t25{b} | EXEC",
+    "MULTI | LOLWUT VERSION 5 1 1 1 x | TYPE t25{b} | DISCARD",
+    "WATCH t37{a} | MGET t37{b} t37{a} | MSET t37{c} 1 t37{b} 2 | DEL t37{c} t37{b} | MULTI | SET t37{a} 1 | EXEC",
     "MULTI | OBJECT HELP | SET t26{c} 1 | EXEC",
     "MULTI | EVAL return 0 | SET t27{c} 1 | EXEC",
     "MULTI | XREAD STREAMS t28{c} 0 | EXEC",
     "MULTI | HELLO 3 | SET t29{c} 1 | HGETALL t29:h{c} | EXEC | HGETALL t29:h{c}",
     "MULTI | SUNION t30{c} | AUTH x | EXEC",
+    "MULTI | HELLO 3 | PING | EXEC | HGETALL t32{a}",
+    "MULTI | PING | CLIENT NOSUCH | SET t33{a} 1 | EXEC | GET t33{a}",
+    "MULTI | CLIENT | SET t34{a} 1 | EXEC | GET t34{a}",
+    "MULTI | MULTI x | DISCARD x | EXEC | DISCARD",
+    "MULTI | CLIENT REPLY ON | SELECT 0 | SET t35{a} 1 | EXEC | GET t35{a}",
+    "MULTI | SET t38{a} 1 | EXEC | MULTI | SET t38{b} 1 | EXEC | WATCH t38{c} | MULTI | PING | EXEC | MULTI | GET t38{a} | EXEC",
+    "MULTI | SELECT x | SELECT 0 | SET t36{b} 1 | EXEC | GET t36{b}",
     "DEL t18{c} t19{b} t19{a} | MSET t31{a} 1 t31{b} 2 | MULTI | INCR t31{a} | EXEC | MGET t31{a} t31{b}",
 ];
 
@@ -243,4 +251,41 @@ fn increments_guarded_by_watch_lose_nothing() {
         let key = format!("guarded{tag}");
         assert_eq!(front.owner(&key).cmd(&["GET", &key]), "80");
     }
+}
+
+#[test]
+fn what_is_for_all_nodes_is_refused_in_a_transaction_rather_than_done_by_halves() {
+    let front = Front::shared();
+    let mut client = front.proxy.connect();
+    client.lines_ok(&["MSET all{a} 1 all{b} 2 all{c} 3"]);
+    for refused in [
+        "FLUSHALL",
+        "DBSIZE",
+        "KEYS *",
+        "SCAN 0",
+        "SCRIPT FLUSH",
+        "CONFIG SET maxmemory-samples 5",
+    ] {
+        for first in ["PING", "GET all{b}"] {
+            let said = told(&mut client, &["MULTI", first, refused, "GET all{b}", "EXEC"]);
+            assert!(
+                said[2].contains("is for all nodes of the cluster"),
+                "{refused}: {said:?}"
+            );
+            assert_eq!(said[4], format!("(error) {ABORTED}"), "{refused}: {said:?}");
+        }
+    }
+    assert_eq!(client.line("MGET all{a} all{b} all{c}"), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_session_that_watches_still_asks_all_nodes() {
+    let front = Front::shared();
+    let mut client = front.proxy.connect();
+    client.lines_ok(&["MSET seen{a} 1 seen{b} 2 seen{c} 3", "WATCH seen{b}"]);
+    assert_eq!(client.line("KEYS seen{?}").items().len(), 3);
+    assert_eq!(client.line("MGET seen{a} seen{b} seen{c}"), ["1", "2", "3"]);
+    // What it writes itself ends the transaction, wherever it was sent from.
+    client.lines_ok(&["MSET seen{b} 4 seen{c} 5", "MULTI", "GET seen{b}"]);
+    assert_eq!(client.line("EXEC"), Reply::NilArray);
 }

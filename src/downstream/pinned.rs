@@ -25,7 +25,7 @@ use super::transaction::Transaction;
 use crate::coherence::Keys;
 use crate::command::{Command, Effect, Origin, Pin as Why, Place, flag};
 use crate::metrics::{Disconnect, Outcome};
-use crate::resp::{Request, Version, encode};
+use crate::resp::{Request, Version};
 use crate::time::Instant;
 use crate::topology::NodeId;
 use crate::upstream::{Connection, Identity, Loss};
@@ -64,8 +64,12 @@ pub(super) struct Pin {
 impl Pin {
     /// Whether the session may go home.
     pub(super) fn is_free(&self) -> bool {
-        self.outstanding == 0
-            && !self.uploading
+        self.is_quiet() && self.will_be_free()
+    }
+
+    /// Whether it may once everything on its way is answered.
+    pub(super) fn will_be_free(&self) -> bool {
+        !self.uploading
             && self.transaction.is_none()
             && !self.watching
             && !self.sticky
@@ -486,14 +490,5 @@ impl Pin {
                 _ => Special::No,
             },
         }
-    }
-}
-
-impl Turn<'_> {
-    /// Answers with an error of our own.
-    pub(super) fn refuse(&mut self, command: u16, text: impl AsRef<[u8]>) {
-        let text = text.as_ref();
-        self.core.pipeline.ready(self.muted, |out| encode::error(out, text));
-        self.core.answer(command, Outcome::Error);
     }
 }
