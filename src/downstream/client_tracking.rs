@@ -93,6 +93,7 @@ impl Turn<'_> {
         let text = "ERR nearhit: a client that reads from several nodes of a cluster cannot be tracked; nearhit's own cache needs no tracking of clients";
         match self.core.pin.as_ref().is_some_and(|pin| pin.transaction.is_some()) {
             true => self.refuse_queued(command, text),
+            false if self.core.multi.is_some() => self.spoil_waiting(command.id().number(), text),
             false => self.refuse(command.id().number(), text),
         }
         Some(Flow::Next)

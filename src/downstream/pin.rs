@@ -43,8 +43,12 @@ pub(super) struct Pin {
 impl Pin {
     /// Whether the session may go home.
     pub(super) fn is_free(&self) -> bool {
-        self.outstanding == 0
-            && !self.uploading
+        self.is_quiet() && self.will_be_free()
+    }
+
+    /// Whether it may once everything on its way is answered.
+    pub(super) fn will_be_free(&self) -> bool {
+        !self.uploading
             && self.transaction.is_none()
             && !self.watching
             && !self.sticky
