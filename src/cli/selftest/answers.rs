@@ -10,7 +10,7 @@ use nearhit::time::Instant;
 use std::sync::atomic::Ordering;
 
 /// Errors after which a command certainly has not run.
-const REFUSED: [&[u8]; 8] = [
+const REFUSED: [&[u8]; 13] = [
     b"LOADING",
     b"OOM",
     b"NOPERM",
@@ -19,6 +19,11 @@ const REFUSED: [&[u8]; 8] = [
     b"NOAUTH",
     b"EXECABORT",
     b"BUSY",
+    b"MOVED",
+    b"ASK",
+    b"TRYAGAIN",
+    b"CLUSTERDOWN",
+    b"CROSSSLOT",
 ];
 
 impl Session {
@@ -71,7 +76,7 @@ impl Session {
                 self.world.findings.error(text);
                 let refused = REFUSED.iter().any(|code| text.starts_with(code));
                 let whole = !op.is_transaction() || self.transaction_is_whole;
-                let outcome = if refused && whole && !op.is_script() {
+                let outcome = if refused && whole && !op.is_script() && !op.is_scattered() {
                     Outcome::Void
                 } else {
                     Outcome::Unknown
@@ -216,7 +221,8 @@ fn outcome(op: Op, reply: &[u8], version: Version) -> Option<Outcome> {
     let first = tokens.next()?;
     let done = |done: bool| Some(if done { Outcome::Done } else { Outcome::Void });
     match (op, first) {
-        (Op::Set | Op::SetPx | Op::Mset | Op::Rename, Token::Simple(b"OK")) => done(true),
+        (Op::Set | Op::SetPx | Op::Mset | Op::MsetMany | Op::Rename, Token::Simple(b"OK")) => done(true),
+        (Op::DelMany, Token::Integer(0..)) => done(true),
         (Op::Del, Token::Integer(0..=1)) | (Op::DelPair, Token::Integer(0..=2)) => done(true),
         (Op::Pexpire | Op::Persist | Op::Copy, Token::Integer(changed @ 0..=1)) => done(changed == 1),
         (Op::Hset | Op::Zadd, Token::Integer(0..)) => done(true),
