@@ -37,8 +37,9 @@ pub fn sample(shared: &Shared, gauges: &Gauges, metrics: &Metrics, now: Instant)
 
 fn replicas(shared: &Shared, metrics: &Metrics, now: Instant) {
     let Some(routing) = &shared.routing else { return };
-    let routes = routing.routes();
-    let figures = routes.replicas.iter().map(|node| ReplicaFigures {
+    let groups = routing.groups();
+    let replicas = groups.values().flat_map(|routes| &routes.replicas);
+    let figures = replicas.map(|node| ReplicaFigures {
         upstream: node.address().to_string(),
         readable: node.objection(routing.rules().max_lag, now).is_none(),
         lag: (node.caught_up() != Instant::ZERO).then(|| now.since(node.caught_up()).as_secs_f64()),

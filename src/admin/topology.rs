@@ -30,7 +30,10 @@ pub(super) fn topology(call: &Call<'_>) -> Result<Value, String> {
             .with("tracking", tracking_state(call.shared));
         return Ok(vec![master].into_value());
     };
-    let routes = routing.routes();
+    let groups = routing.groups();
+    let Some(routes) = groups.get(&None) else {
+        return Ok(Vec::<Map>::new().into_value());
+    };
     let master = routes.primary.iter().map(|node| {
         // Memory is filled from the master alone.
         row(node, "master", routing, call.now).with("tracking", tracking_state(call.shared))
@@ -44,10 +47,16 @@ pub(super) fn topology(call: &Call<'_>) -> Result<Value, String> {
 
 fn nodes_of(call: &Call<'_>, cluster: &Cluster) -> Vec<Map> {
     let own = call.shared.accounts.own();
+    let routing = call.shared.routing.as_deref();
+    let groups = routing.map(|routing| (routing, routing.groups()));
     let shards = Arc::clone(cluster.owners.borrow().shards());
     let mut nodes = Vec::new();
     for shard in shards.all() {
-        let partition = cluster.roster.find(&shard.primary).and_then(|node| own.at(node));
+        let node = cluster.roster.find(&shard.primary);
+        let partition = node.and_then(|node| own.at(node));
+        let routes = groups
+            .as_ref()
+            .and_then(|(routing, groups)| Some((routing, groups.get(&node)?)));
         let count: usize = shard.slots.iter().map(ExactSizeIterator::len).sum();
         let ranges: Vec<_> = shard.slots.iter().map(range).collect();
         let primary = Map::default()
@@ -57,10 +66,17 @@ fn nodes_of(call: &Call<'_>, cluster: &Cluster) -> Vec<Map> {
             .with("slots", count)
             .with("slot_ranges", ranges.join(" "));
         let replica = |replica: &Address| {
-            Map::default()
-                .with("node", replica.to_string())
-                .with("role", "replica")
-                .with("of", shard.primary.to_string())
+            let watched = routes.and_then(|(routing, routes)| {
+                let mut nodes = routes.replicas.iter();
+                Some(row(
+                    nodes.find(|node| node.address() == replica)?,
+                    "replica",
+                    routing,
+                    call.now,
+                ))
+            });
+            let unwatched = || Map::default().with("node", replica.to_string()).with("role", "replica");
+            watched.unwrap_or_else(unwatched).with("of", shard.primary.to_string())
         };
         nodes.push(primary);
         nodes.extend(shard.replicas.iter().map(replica));
@@ -96,11 +112,21 @@ pub(super) fn route(
     effect: Effect,
     keys: &[&[u8]],
 ) -> Option<(Option<String>, &'static str)> {
-    if let Some(cluster) = &call.shared.cluster {
-        return Some(owner(cluster, command, keys));
+    let asked = call
+        .shared
+        .cluster
+        .as_ref()
+        .map(|cluster| owner(cluster, command, keys));
+    let Some(routing) = &call.shared.routing else {
+        return asked;
+    };
+    if let Some((None, _)) = &asked {
+        return asked;
     }
-    let routing = call.shared.routing.as_ref()?;
-    let master = || call.shared.master.now().map(|address| address.to_string());
+    let master = || match &asked {
+        Some((node, _)) => node.clone(),
+        None => call.shared.master.now().map(|address| address.to_string()),
+    };
     let hashes: Vec<_> = keys.iter().map(|key| call.shared.cache.hash(key)).collect();
     let (Effect::Read, Some(key)) = (effect, keys.first()) else {
         return Some((master(), "only reads of keys are routed"));
@@ -110,6 +136,7 @@ pub(super) fn route(
         hashes: &hashes,
         seen: call.asker.seen,
         replicas: call.asker.replicas,
+        owner: call.owner(key),
     };
     Some(match routing.route(&asked, call.now) {
         Route::Primary(why) => (master(), meaning(why)),

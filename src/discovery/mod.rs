@@ -80,6 +80,7 @@ impl Discovery {
             client_name: self.client_name.clone(),
             timeout: self.timeout,
             max_reply_depth: self.max_reply_depth,
+            reads_replica: false,
         }
     }
 }

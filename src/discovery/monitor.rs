@@ -22,7 +22,7 @@ use super::history::{History, Offset};
 use crate::config::Address;
 use crate::resp::Value;
 use crate::time;
-use crate::topology::{Look, Node, Objection, Routes, Routing, Topology};
+use crate::topology::{Groups, Look, Node, NodeId, Objection, Roster, Routes, Routing, Shard, Topology};
 use crate::upstream::{Control, Handshake, Loss, info_field, jittered_pause};
 
 /// Looks within `routing.replica_max_lag`. Chosen, not measured: one may be late.
@@ -46,6 +46,8 @@ pub struct Monitor {
     pub zones: HashMap<String, String>,
     /// Somebody waits for a replica to have what the master has.
     pub hurry: Arc<Hurry>,
+    /// In a cluster: the nodes by number.
+    pub roster: Option<Arc<Roster>>,
 }
 
 /// A wish for another look, soon.
@@ -82,38 +84,74 @@ impl Hurry {
 }
 
 impl Monitor {
-    /// Watches the nodes of each topology until the next one is found.
+    /// Watches the nodes of each topology until there are others.
     pub async fn watch(self, mut found: watch::Receiver<Arc<Topology>>) {
         let monitor = Arc::new(self);
         loop {
-            let topology = Arc::clone(&found.borrow_and_update());
+            let wanted = monitor.wanted(&found.borrow_and_update());
             // The tasks end when the set is dropped.
-            let _watching = monitor.watch_all(&topology);
-            if found.changed().await.is_err() {
+            let _watching = monitor.watch_all(&wanted);
+            // Which of them has what is not of interest here.
+            let differs = |topology: &Arc<Topology>| monitor.wanted(topology) != wanted;
+            if found.wait_for(differs).await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    fn watch_all(self: &Arc<Self>, topology: &Topology) -> JoinSet<Infallible> {
-        let before = self.routing.routes();
-        let same_master = before.primary.as_ref().map(|node| node.address()) == topology.primary.as_ref();
+    /// The nodes that belong together.
+    fn wanted(&self, topology: &Topology) -> Vec<Wanted> {
+        let Some(roster) = &self.roster else {
+            return vec![Wanted {
+                owner: None,
+                primary: topology.primary.clone(),
+                replicas: topology.replicas.clone(),
+            }];
+        };
+        let shards = topology.shards.iter().flat_map(|shards| shards.all());
+        let wanted = |shard: &Shard| Wanted {
+            // Who is not known by number yet is no owner of anything.
+            owner: roster.find(&shard.primary),
+            primary: Some(shard.primary.clone()),
+            replicas: shard.replicas.clone(),
+        };
+        shards.map(wanted).filter(|wanted| wanted.owner.is_some()).collect()
+    }
+
+    fn watch_all(self: &Arc<Self>, wanted: &[Wanted]) -> JoinSet<Infallible> {
+        let (before, mut watching) = (self.routing.groups(), JoinSet::new());
+        let mut groups = Groups::default();
+        for group in wanted {
+            let routes = self.routes(group, before.get(&group.owner));
+            self.watch_group(&routes, &mut watching);
+            tracing::info!(master = ?routes.primary.as_ref().map(|node| node.address().to_string()), replicas = routes.replicas.len(), "reads are routed");
+            groups.insert(group.owner, routes);
+        }
+        self.routing.publish(groups);
+        watching
+    }
+
+    /// The nodes of a group, with what is known of them.
+    fn routes(&self, group: &Wanted, before: Option<&Routes>) -> Routes {
+        let known_primary = before.and_then(|before| before.primary.as_ref());
+        let same_master = known_primary.map(|node| node.address()) == group.primary.as_ref();
         let node = |address: &Address| {
-            let known = before.replicas.iter().find(|node| node.address() == address);
+            let known = before.into_iter().flat_map(|before| &before.replicas);
             // Behind another master offsets mean something else.
-            known
-                .filter(|_| same_master)
-                .cloned()
-                .unwrap_or_else(|| self.node(address))
+            let known = known.filter(|_| same_master).find(|node| node.address() == address);
+            known.cloned().unwrap_or_else(|| self.node(address))
         };
-        let routes = Routes {
-            primary: match &before.primary {
+        Routes {
+            primary: match known_primary {
                 Some(primary) if same_master => Some(Arc::clone(primary)),
-                _ => topology.primary.as_ref().map(|address| self.node(address)),
+                _ => group.primary.as_ref().map(|address| self.node(address)),
             },
-            replicas: topology.replicas.iter().map(node).collect(),
-        };
-        let (mut watching, history) = (JoinSet::new(), Arc::new(History::default()));
+            replicas: group.replicas.iter().map(node).collect(),
+        }
+    }
+
+    fn watch_group(self: &Arc<Self>, routes: &Routes, watching: &mut JoinSet<Infallible>) {
+        let history = Arc::new(History::default());
         // What a replica has is told by the last look at the master, so it is asked behind each.
         let looked = watch::Sender::new(());
         for node in &routes.replicas {
@@ -134,9 +172,6 @@ impl Monitor {
                 monitor.keep_looking(&node, Turn::Master, see).await
             });
         }
-        tracing::info!(master = ?routes.primary.as_ref().map(|node| node.address().to_string()), replicas = routes.replicas.len(), "reads are routed");
-        self.routing.publish(routes);
-        watching
     }
 
     fn node(&self, address: &Address) -> Arc<Node> {
@@ -242,6 +277,15 @@ impl Monitor {
         };
         node.looked(&look, rules.max_lag_bytes);
     }
+}
+
+/// Nodes that are to be watched: a primary and those that follow it.
+#[derive(PartialEq, Eq)]
+struct Wanted {
+    /// In a cluster, the primary's number.
+    owner: Option<NodeId>,
+    primary: Option<Address>,
+    replicas: Vec<Address>,
 }
 
 /// When a node is asked.

@@ -255,7 +255,7 @@ impl Context {
             worker,
             budget: Budget::default(),
             nodes: shared.cluster.as_ref().map(Nodes::new),
-            replicas: Replicas::new(&pool),
+            replicas: Replicas::new(&pool, shared.cluster.is_some()),
             pool: RefCell::new(pool),
             shared,
             recorder,

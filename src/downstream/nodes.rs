@@ -154,6 +154,7 @@ impl Context {
             self.slot_moved(slot);
         }
         if changed {
+            self.keys_were_copied();
             self.pool.borrow().begin_era();
         }
         for (place, peer) in nodes.pools.borrow_mut().iter_mut().enumerate() {
@@ -169,7 +170,15 @@ impl Context {
         let Some(nodes) = &self.nodes else { return };
         if nodes.owners.borrow_mut().give(slot, node) {
             self.slot_moved(slot);
+            self.keys_were_copied();
             self.pool.borrow().begin_era();
+        }
+    }
+
+    /// Whoever has a slot now got its keys by copying: a replica is read from once it is known to have them, too.
+    fn keys_were_copied(&self) {
+        if let Some(routing) = &self.shared.routing {
+            routing.written().note(&[], time::now());
         }
     }
 

@@ -75,6 +75,8 @@ impl Moving {
 
 /// One worker's connections to replicas.
 pub struct Replicas {
+    /// They have to be told that a client of a cluster knows what it reads.
+    in_cluster: bool,
     settings: PoolSettings,
     gauges: Arc<Gauges>,
     recorder: Arc<WorkerRecorder>,
@@ -84,9 +86,10 @@ pub struct Replicas {
 
 impl Replicas {
     /// No connections yet; they will be like those of `master`.
-    pub(super) fn new(master: &Pool<Forwarded>) -> Self {
+    pub(super) fn new(master: &Pool<Forwarded>, in_cluster: bool) -> Self {
         let (settings, gauges, recorder) = master.parts();
         Self {
+            in_cluster,
             settings,
             gauges,
             recorder,
@@ -110,6 +113,7 @@ impl Replicas {
                     address: Some(node.address().clone()),
                     // It may say that it cannot answer.
                     keeps_requests: true,
+                    reads_replica: self.in_cluster,
                     ..self.settings.clone()
                 };
                 let pool = Pool::new(settings, Arc::clone(&self.gauges), Arc::clone(&self.recorder));
@@ -130,10 +134,11 @@ impl Replicas {
     /// Gives up connections to nodes that are no replicas any more or do not answer: what waits there is asked of the
     /// master. Call it about ten times a second.
     pub fn tidy(&self, routing: &Routing, now: Instant) {
-        let routes = routing.routes();
+        let groups = routing.groups();
         self.pools.borrow_mut().retain(|address, pool| {
             pool.tidy(now);
-            let node = routes.replicas.iter().find(|node| node.address() == address);
+            let mut replicas = groups.values().flat_map(|routes| &routes.replicas);
+            let node = replicas.find(|node| node.address() == address);
             let objection = node.map(|node| node.objection(routing.rules().max_lag, now));
             match objection {
                 None => pool.leave("the node is no replica any more"),
@@ -196,10 +201,11 @@ impl Turn<'_> {
 
     /// Wakes the session at the next news of a replica.
     fn wake_when_caught_up(&self, routing: &Routing) {
-        let routes = routing.routes();
+        let (groups, owner) = (routing.groups(), self.node);
         let (session, deadline) = (Rc::downgrade(self.session), self.now.after(PATIENCE));
         tokio::task::spawn_local(async move {
-            let known = || routes.replicas.iter().map(|node| node.caught_up()).max();
+            let replicas = || groups.get(&owner).into_iter().flat_map(|routes| &routes.replicas);
+            let known = || replicas().map(|node| node.caught_up()).max();
             let before = known();
             while known() == before && time::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -224,8 +230,10 @@ impl Turn<'_> {
         let (Ok(()), Some(first)) = (told, first) else {
             return Route::Primary(RouteReason::Setting);
         };
+        // Of several keys some may be on their way to another node, which a replica does not know.
+        let some_may_be_gone = self.slot.is_some() && self.core.keys.len() > 1;
         // TOUCH is there for what the master thinks of a key.
-        if !command.flags.has(flag::READONLY) || command.name() == "touch" {
+        if some_may_be_gone || !command.flags.has(flag::READONLY) || command.name() == "touch" {
             return Route::Primary(RouteReason::Setting);
         }
         let causality = &self.core.causality;
@@ -234,6 +242,7 @@ impl Turn<'_> {
             hashes: &self.core.keys,
             seen: Some(seen),
             replicas: self.core.replicas,
+            owner: self.node,
         };
         let route = routing.route(&asked, self.now);
         let free = self.core.keys.iter().all(|&key| causality.may_look(key).is_ok());
@@ -270,6 +279,7 @@ impl Turn<'_> {
             .then(|| self.core.attribute(Source::Replica, &choice.node.address().to_string()))
             .flatten();
         op.replica = Some(Box::new(AtReplica { choice }));
+        op.slot = self.slot;
         let number = self.core.pipeline.pend(self.muted);
         self.resend(op, Some(number), frame, connection);
     }
@@ -323,11 +333,13 @@ impl Forwarded {
     pub(super) fn is_refused_by_replica(&self, frame: &[u8]) -> bool {
         let Some(replica) = &self.op.replica else { return false };
         let refused = frame.starts_with(b"-LOADING ") || frame.starts_with(b"-MASTERDOWN ");
-        if refused && self.may_go_home() {
+        // A replica does not know that a slot is on the move: keys that are gone to another node are nothing to it.
+        let may_be_elsewhere = self.op.slot.is_some() && says_nothing(frame);
+        let goes_home = (refused || may_be_elsewhere) && self.may_go_home();
+        if goes_home && refused {
             replica.choice.node.object(Objection::Link);
-            return true;
         }
-        false
+        goes_home
     }
 
     fn may_go_home(&self) -> bool {
@@ -335,8 +347,57 @@ impl Forwarded {
     }
 }
 
+/// Whether a reply could be one about a key that does not exist.
+fn says_nothing(frame: &[u8]) -> bool {
+    let nothing: [&[u8]; 11] = [
+        b"$-1\r\n",
+        b"*-1\r\n",
+        b"_\r\n",
+        b":0\r\n",
+        b":-1\r\n",
+        b":-2\r\n",
+        b"*0\r\n",
+        b"%0\r\n",
+        b"~0\r\n",
+        b"$0\r\n",
+        b"+none\r\n",
+    ];
+    // HMGET, ZMSCORE and the like answer with as many nulls as were asked for; one value is enough to know that it is there.
+    let all_null = matches!(frame.first(), Some(b'*')) && {
+        let elements = memchr::memchr(b'\n', frame)
+            .and_then(|end| frame.get(end + 1..))
+            .unwrap_or_default();
+        let is_null = |line: &[u8]| matches!(line, b"$-1\r" | b"_\r" | b"*-1\r" | b":0\r" | b"");
+        elements.split(|&byte| byte == b'\n').all(is_null)
+    };
+    all_null || nothing.iter().any(|reply| frame.starts_with(reply))
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn replies_about_keys_that_are_not_there_are_known() {
+        let nothing = [
+            "$-1\r\n",
+            "_\r\n",
+            ":0\r\n",
+            "*0\r\n",
+            "$0\r\n\r\n",
+            "+none\r\n",
+            "*2\r\n$-1\r\n$-1\r\n",
+            "*2\r\n_\r\n_\r\n",
+        ];
+        assert!(nothing.iter().all(|reply| says_nothing(reply.as_bytes())));
+        let something = [
+            "$1\r\nx\r\n",
+            ":1\r\n",
+            "*2\r\n$-1\r\n$1\r\nx\r\n",
+            "+string\r\n",
+            "*1\r\n:0\r\n:1\r\n",
+        ];
+        assert!(!something.iter().any(|reply| says_nothing(reply.as_bytes())));
+    }
+
     use super::*;
 
     fn ms(millis: u64) -> Instant {

@@ -11,6 +11,7 @@ use super::home::Fill;
 use super::large::LARGE;
 use super::scatter::Gathered;
 use super::{fence, pinned, subscribe, switch};
+use crate::coherence::Slots;
 use crate::command::Effect;
 use crate::metrics::{Disconnect, ErrorKind, Origin};
 use crate::resp::encode;
@@ -41,7 +42,7 @@ impl Waiter for Forwarded {
             }
             subscribe::Sorted::Reply => {}
         }
-        if kind == b'-' && (self.is_refused_by_replica(frame) || self.is_elsewhere(frame, now)) {
+        if self.is_refused_by_replica(frame) || (kind == b'-' && self.is_elsewhere(frame, now)) {
             return Taken::Refused;
         }
         if let Special::Change(change) = &self.op.special {
@@ -163,7 +164,7 @@ impl Waiter for Forwarded {
 
     fn refused(self, reply: &[u8], request: Option<&[u8]>, now: Instant) {
         match request {
-            Some(request) if self.op.replica.is_some() => self.ask_primary(request),
+            Some(request) if self.op.replica.is_some() && !Slots::says_elsewhere(reply) => self.ask_primary(request),
             Some(request) => self.follow(reply, request, now),
             None => {
                 // Not reached: the connection keeps what may be refused.

@@ -71,6 +71,7 @@ impl Nodes {
                 handshake: handshake.clone(),
                 zones: self.zones,
                 hurry: Arc::clone(&shared.hurry),
+                roster: shared.cluster.as_ref().map(|cluster| Arc::clone(&cluster.roster)),
             };
             tasks.spawn(monitor.watch(self.found.subscribe()));
         }

@@ -158,6 +158,7 @@ pub(super) fn handshake(config: &Config, identity: &Identity) -> Handshake {
         client_name: upstream.client_name.to_string(),
         timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
+        reads_replica: false,
     }
 }
 
@@ -171,5 +172,6 @@ pub(super) fn pool_settings(config: &Config) -> PoolSettings {
         pinned_max: upstream.pinned_max as u64,
         idle_timeout: upstream.idle_identity_timeout,
         keeps_requests: upstream.url.is_cluster(),
+        reads_replica: false,
     }
 }

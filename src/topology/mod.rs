@@ -13,7 +13,7 @@ mod written;
 pub use cluster::{NodeId, Owners, Roster};
 pub use node::{Look, Node, Objection, Source};
 pub use nodes::Topology;
-pub use routing::{Asked, Choice, Route, Routes, Routing, Rules};
+pub use routing::{Asked, Choice, Groups, Route, Routes, Routing, Rules};
 pub use seen::Seen;
 pub use shards::{Shard, Shards};
 pub use written::Written;

@@ -4,11 +4,13 @@
 //! nearhit ([`Written`]), what the same session has seen ([`Seen`]), and what the primary acknowledged before
 //! `routing.replica_max_lag`. All three are compared with one time, [`Node::caught_up`]. Otherwise the primary answers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::cluster::NodeId;
 use super::node::{Node, Objection, Source};
 use super::seen::Seen;
 use super::written::Written;
@@ -89,13 +91,18 @@ pub struct Asked<'a> {
     pub seen: Option<&'a Seen>,
     /// What the connection said: READONLY (replicas) or READWRITE (the primary).
     pub replicas: Option<bool>,
+    /// In a cluster, the primary that has the key.
+    pub owner: Option<NodeId>,
 }
+
+/// The nodes that may be asked, by the primary where there are several.
+pub type Groups = HashMap<Option<NodeId>, Routes, foldhash::fast::RandomState>;
 
 /// Routes reads. Shared by all workers.
 pub struct Routing {
     rules: Rules,
     policies: Vec<(Glob, Reads)>,
-    routes: ArcSwap<Routes>,
+    groups: ArcSwap<Groups>,
     written: Written,
 }
 
@@ -110,7 +117,7 @@ impl Routing {
         };
         Self {
             policies: policies.iter().filter_map(own).collect(),
-            routes: ArcSwap::default(),
+            groups: ArcSwap::default(),
             written: Written::default(),
             rules,
         }
@@ -122,13 +129,13 @@ impl Routing {
     }
 
     /// The nodes, as they are now.
-    pub fn routes(&self) -> Arc<Routes> {
-        self.routes.load_full()
+    pub fn groups(&self) -> Arc<Groups> {
+        self.groups.load_full()
     }
 
     /// From here on these are the nodes.
-    pub fn publish(&self, routes: Routes) {
-        self.routes.store(Arc::new(routes));
+    pub fn publish(&self, groups: Groups) {
+        self.groups.store(Arc::new(groups));
     }
 
     /// When keys were written last.
@@ -146,7 +153,13 @@ impl Routing {
         if reads == Reads::Master {
             return Route::Primary(RouteReason::Setting);
         }
-        let routes = self.routes.load();
+        let groups = self.groups.load();
+        let Some(routes) = groups.get(&asked.owner) else {
+            return match reads {
+                Reads::Replica => Route::Nobody(RouteReason::Away),
+                _ => Route::Primary(RouteReason::Away),
+            };
+        };
         let objection = |node: &Node| node.objection(self.rules.max_lag, now);
         let healthy: Vec<_> = routes
             .replicas
@@ -154,10 +167,10 @@ impl Routing {
             .filter(|node| objection(node).is_none())
             .collect();
         if healthy.is_empty() {
-            return self.without_replica(reads, &routes, asked, now);
+            return self.without_replica(reads, routes, asked, now);
         }
         let wanted = match reads {
-            Reads::Nearest => match self.nearest(&routes, &healthy, asked) {
+            Reads::Nearest => match self.nearest(routes, &healthy, asked) {
                 Some(order) => order,
                 None => return Route::Primary(RouteReason::Nearest),
             },

@@ -30,6 +30,10 @@ fn tell(node: &Node, caught_up: u64, micros: u64) {
     node.looked(&look, 100);
 }
 
+fn one(routes: Routes) -> Groups {
+    [(None, routes)].into_iter().collect()
+}
+
 fn routing(reads: Reads, replicas: &[&Arc<Node>]) -> Routing {
     let rules = Rules {
         reads,
@@ -43,10 +47,10 @@ fn routing(reads: Reads, replicas: &[&Arc<Node>]) -> Routing {
         Policy::new("old", "old:*").reads(Reads::Replica),
     ];
     let routing = Routing::new(rules, &policies);
-    routing.publish(Routes {
+    routing.publish(one(Routes {
         primary: Some(node(1, "", 100)),
         replicas: replicas.iter().copied().cloned().collect(),
-    });
+    }));
     routing
 }
 
@@ -58,6 +62,7 @@ fn asked<'a>(key: &'a str, seen: Option<&'a Seen>) -> Asked<'a> {
         hashes: &[HASH],
         seen,
         replicas: None,
+        owner: None,
     }
 }
 
@@ -211,10 +216,10 @@ fn while_the_primary_is_away_old_replicas_answer_only_if_that_is_allowed() {
         },
         &[],
     );
-    routing.publish(Routes {
+    routing.publish(one(Routes {
         primary: None,
         replicas: vec![Arc::clone(&replica)],
-    });
+    }));
     assert_eq!(
         goes(&routing, &asked("k", None), 3000),
         to("n:2", RouteReason::Degraded)

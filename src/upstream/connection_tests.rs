@@ -63,6 +63,7 @@ fn handshake(port: u16) -> Handshake {
         client_name: String::new(),
         timeout: Duration::from_secs(5),
         max_reply_depth: 8,
+        reads_replica: false,
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Handshake {
     pub timeout: Duration,
     /// How deep a reply may nest.
     pub max_reply_depth: usize,
+    /// A replica in a cluster is to answer reads itself instead of naming its primary.
+    pub reads_replica: bool,
 }
 
 /// A connection that is up, and what the server said to HELLO (`None` in RESP2).
@@ -120,6 +122,10 @@ async fn greet(handshake: &Handshake) -> Result<Greeted, Loss> {
     }
     if id.is_none() {
         last.push(&[b"CLIENT", b"ID"]);
+    }
+    // If it will not, it says so again whenever it is asked.
+    if handshake.reads_replica {
+        last.push(&[b"READONLY"]);
     }
     for reply in exchange_all(&mut socket, &last, handshake.version).await? {
         if let Value::Integer(number) = reply {

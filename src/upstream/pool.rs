@@ -50,6 +50,8 @@ pub struct PoolSettings {
     pub idle_timeout: Duration,
     /// Requests are kept until they are answered, however many there are: the node may say that another one has the key.
     pub keeps_requests: bool,
+    /// The node is a replica in a cluster, and is read from.
+    pub reads_replica: bool,
 }
 
 /// Connection counts over all workers, for metrics and the pinned limit.
@@ -395,6 +397,7 @@ impl<W: Waiter + 'static> Pool<W> {
             client_name: self.settings.client_name.clone(),
             timeout: self.settings.connect_timeout,
             max_reply_depth: self.settings.max_reply_depth,
+            reads_replica: self.settings.reads_replica,
         })
     }
 
