@@ -9,8 +9,9 @@
 //! refuses keys of several slots, and the transaction with it.
 
 use super::request::{Flow, Turn};
-use crate::command::{Command, Lookup, Pin, Place};
+use crate::command::{Command, Lookup, Pin, Place, Spread};
 use crate::resp::{Request, RequestLimits, RequestScan, RequestScanner, Version};
+use crate::topology::NodeId;
 
 /// What Redis says of keys of several slots.
 pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
@@ -95,15 +96,19 @@ impl Turn<'_> {
         None
     }
 
-    /// A command while the session has a connection of its own to a node that has not got the keys. `None`: it has, or there is
-    /// no cluster.
+    /// A command while the session has a connection of its own to a node that is not, or not alone, to answer it. `None`: it
+    /// is, or there is no cluster.
     pub(super) fn on_another_node(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
         let pin = self.core.pin.as_ref()?;
         let (queued, quiet) = (pin.transaction.is_some(), pin.is_quiet());
         let listens = pin.is_subscribing() || pin.is_subscribed();
         let subscribes = command.place == Place::Pinned(Pin::Subscribe);
         let nodes = self.context.nodes.as_ref()?;
-        if nodes.or_any(Some(self.node?)) == nodes.or_any(pin.node) {
+        let on = |node: Option<NodeId>| node.is_none() || nodes.or_any(node) == nodes.or_any(pin.node);
+        // A transaction whose node is not known yet need not be on that of what the session is only waiting for.
+        let begins = !queued && !quiet && !pin.is_kept() && command.name() == "multi";
+        let alone = queued || !asks_several(command, request);
+        if on(self.node) && alone && !begins {
             return None;
         }
         if listens && !subscribes && self.core.version == Version::V2 {
@@ -122,5 +127,14 @@ impl Turn<'_> {
             return Some(Flow::Next);
         }
         Some(self.shared_uncached(command, request))
+    }
+}
+
+/// Whether more than one node is asked.
+fn asks_several(command: &Command, request: &Request<'_>) -> bool {
+    match command.spread {
+        Spread::Keys(_) => command.check_arity(request) && command.slot(request).is_err(),
+        Spread::All(_) | Spread::Scan => command.check_arity(request) && command.place(request) == Place::Shared,
+        Spread::Slot | Spread::Any => false,
     }
 }

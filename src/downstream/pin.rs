@@ -53,6 +53,11 @@ impl Pin {
             && self.subscriptions.is_empty()
     }
 
+    /// Whether the session will need it when nothing is on its way any more.
+    pub(super) fn is_kept(&self) -> bool {
+        self.uploading || self.watching || self.sticky || self.monitoring || !self.subscriptions.is_empty()
+    }
+
     /// Whether nothing is on its way.
     pub(super) fn is_quiet(&self) -> bool {
         self.outstanding == 0
