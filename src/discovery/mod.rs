@@ -12,6 +12,8 @@
 
 mod ask;
 mod cluster;
+mod cluster_merge;
+mod cluster_view;
 mod fixed;
 mod group;
 mod history;
@@ -21,6 +23,7 @@ mod sentinel;
 
 pub use monitor::{Hurry, Monitor};
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +53,10 @@ pub struct Discovery {
     /// Whether to publish replicas that are not listed. Without it one node that is listed alone is not even asked, and
     /// sentinels are asked for the primary only.
     pub find_replicas: bool,
-    /// Whoever is told by the primary that it is none wishes here for another look.
+    /// Where nodes of a cluster are reached that announce themselves elsewhere: `host:port` to `host:port`.
+    pub addresses: HashMap<String, String>,
+    /// Whoever is told by the primary that it is none, or by a node of a cluster that another has the key, wishes here for
+    /// another look.
     pub doubt: Arc<Hurry>,
 }
 
@@ -108,6 +114,16 @@ impl Publisher {
 }
 
 fn log(before: &Topology, now: &Topology) {
+    if let Some(shards) = &now.shards {
+        let (count, primary) = (shards.all().len(), now.primary.as_ref().map(ToString::to_string));
+        let slots: usize = shards
+            .all()
+            .iter()
+            .flat_map(|shard| &shard.slots)
+            .map(ExactSizeIterator::len)
+            .sum();
+        return tracing::info!(shards = count, slots, primary, "the cluster is known");
+    }
     let replicas: Vec<_> = now.replicas.iter().map(ToString::to_string).collect();
     match (&before.primary, &now.primary) {
         (_, Some(primary)) => tracing::info!(%primary, ?replicas, "the topology is known"),

@@ -110,8 +110,8 @@ impl Monitor {
         };
         let shards = topology.shards.iter().flat_map(|shards| shards.all());
         let wanted = |shard: &Shard| Wanted {
-            // Who is not known by number yet is no owner of anything.
-            owner: roster.find(&shard.primary),
+            // It may be the first to hear of it.
+            owner: roster.enter_node(&shard.primary),
             primary: Some(shard.primary.clone()),
             replicas: shard.replicas.clone(),
         };

@@ -22,11 +22,14 @@ use crate::resp::{Value, Version};
 use crate::topology::NodeId;
 use crate::upstream::{Control, Handshake, Identity, Loss, Peer, jittered_pause};
 
+/// A lost connection: in a cluster, the node it was to, and which client it was there.
+type Lost = (Option<NodeId>, Peer);
+
 /// What one worker's lost connections have left.
 #[derive(Default)]
 pub(super) struct Fences {
     /// Guards by which client their connection was to which server, until that has closed it.
-    pending: RefCell<HashMap<(Option<NodeId>, Peer), Vec<Flushing<Ticket>>>>,
+    pending: RefCell<HashMap<Lost, Vec<Flushing<Ticket>>>>,
     /// Taken by one attempt at a time: a server that is away meets few of them, however many connections were lost.
     turn: tokio::sync::Mutex<()>,
 }

@@ -21,6 +21,9 @@ struct Look<'q> {
     owned: bool,
 }
 
+/// What lookups start from, by the node that has the key.
+type Sights = Vec<(NodeId, Sight)>;
+
 impl Turn<'_> {
     /// Whether the keys of a request are of several slots of a cluster.
     pub(super) fn spans_slots(&self, command: &Command, request: &Request<'_>) -> bool {
@@ -68,14 +71,14 @@ impl Turn<'_> {
     }
 
     /// What the keys are looked up by; `Err`: why they are not.
-    fn looks<'q>(&self, request: &'q Request<'_>) -> Result<(Vec<Look<'q>>, Vec<(NodeId, Sight)>), Bypass> {
+    fn looks<'q>(&self, request: &'q Request<'_>) -> Result<(Vec<Look<'q>>, Sights), Bypass> {
         let shared = &self.context.shared;
         let slots = shared.cache.slots().filter(|_| shared.settings.caching);
         let slots = slots.ok_or(Bypass::Disabled)?;
         let causality = &self.core.causality;
         self.core.keys.iter().try_for_each(|&hash| causality.may_look(hash))?;
         let get = self.table.by_name("get").ok_or(Bypass::MultiKeyMiss)?.id().number();
-        let mut sights: Vec<(NodeId, Sight)> = Vec::new();
+        let mut sights = Sights::new();
         let mut looks = Vec::with_capacity(self.core.keys.len());
         for (at, &hash) in self.core.keys.iter().enumerate() {
             let key = request.arg(at + 1);

@@ -106,9 +106,8 @@ impl Context {
             let pool = self.pool.borrow().sibling(address);
             Some(Peer { pool, gone: None })
         };
-        match pools.get_mut(node.index()) {
-            Some(peer @ None) => *peer = made(),
-            Some(Some(_)) | None => {}
+        if let Some(peer @ None) = pools.get_mut(node.index()) {
+            *peer = made();
         }
         match pools.get_mut(node.index()) {
             Some(Some(peer)) => with(&mut peer.pool),

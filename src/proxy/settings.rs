@@ -78,6 +78,7 @@ pub(super) fn discovery(config: &Config, find_replicas: bool, doubt: Arc<Hurry>)
         timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         find_replicas,
+        addresses: HashMap::new(),
         doubt,
     }
 }

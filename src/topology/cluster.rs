@@ -41,6 +41,11 @@ impl Roster {
         self.0.read().addresses.get(node.index()).cloned()
     }
 
+    /// The node that is announced at an address. `None`: there were more nodes than there are numbers.
+    pub fn enter_node(&self, address: &Address) -> Option<NodeId> {
+        self.0.write().number(address)
+    }
+
     /// The nodes of `shards`, and who has what.
     pub fn enter(&self, shards: Arc<Shards>) -> Owners {
         let mut known = self.0.write();

@@ -200,6 +200,7 @@ impl Discovered {
             timeout: Duration::from_secs(2),
             max_reply_depth: 64,
             find_replicas,
+            addresses: std::collections::HashMap::new(),
             doubt: Arc::clone(&doubt),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
