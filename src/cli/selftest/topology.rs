@@ -42,7 +42,7 @@ impl Topology {
 
     /// Whether instances read from replicas.
     pub(super) fn reads_replicas(self) -> bool {
-        matches!(self, Self::Replicas | Self::Sentinel)
+        self != Self::Single
     }
 
     /// How many databases are in use.
@@ -69,6 +69,9 @@ impl Topology {
             Reach::Cluster if self != Self::Cluster => Some("there is no cluster (--topology cluster)"),
             Reach::Process if self == Self::Cluster => Some("a cluster replaces a primary that is away"),
             // It has one database, and FLUSHALL reaches all nodes.
+            Reach::Replica if self == Self::Cluster && fault != Fault::ReplicaLink && fault != Fault::ReplicaResync => {
+                Some("a cluster's replicas have faults of their own (follower-kill)")
+            }
             _ if self == Self::Cluster && matches!(fault, Fault::SwapDb | Fault::FlushDb) => {
                 Some("a cluster has one database only")
             }
@@ -93,10 +96,10 @@ impl Topology {
     /// Settings of an instance.
     pub(super) fn instance_args(self, number: usize) -> &'static [&'static str] {
         match self {
-            Self::Single | Self::Cluster => &[],
-            // One instance follows the primary only.
-            Self::Sentinel if number.is_multiple_of(2) => &[],
-            Self::Replicas | Self::Sentinel => &["--routing.reads", "prefer-replica"],
+            Self::Single => &[],
+            // One instance asks primaries only.
+            Self::Sentinel | Self::Cluster if number.is_multiple_of(2) => &[],
+            Self::Replicas | Self::Sentinel | Self::Cluster => &["--routing.reads", "prefer-replica"],
         }
     }
 }
