@@ -67,7 +67,7 @@ impl Place {
                 (known == Some(named) || is_master(named)).then_some(named)
             }
             Self::Cluster { nodes, .. } => {
-                let owns = |node: &SocketAddr| ask(*node, &["GET", &self.tagged("observer", 0)]);
+                let owns = |node: &SocketAddr| ask(*node, &["TYPE", &self.tagged("observer", 0)]);
                 nodes
                     .iter()
                     .copied()

@@ -72,6 +72,8 @@ impl Session {
                 self.end_write(Op::Rename, parts, ttl, Outcome::Void, completed);
             }
             _ if text.starts_with(b"WRONGTYPE") => return false,
+            // Clients of nearhit know of no nodes.
+            _ if self.seat.via.is_some() && names_a_node(text) => return false,
             Pending::Write { op, parts, ttl } => {
                 self.world.findings.error(text);
                 let refused = REFUSED.iter().any(|code| text.starts_with(code));
@@ -213,6 +215,11 @@ impl Session {
             what: What::Wrote(content, outcome),
         }
     }
+}
+
+/// Whether it is how a cluster's nodes send a client elsewhere.
+fn names_a_node(text: &[u8]) -> bool {
+    text.starts_with(b"MOVED ") || text.starts_with(b"ASK ")
 }
 
 /// What the reply to a write says; `None`: it is no such reply.
