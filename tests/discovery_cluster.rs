@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::collections::HashMap;
+
 use nearhit::command::Slot;
 use nearhit::config::{Address, UpstreamPlace};
 use nearhit::topology::Topology;
 use support::cluster::{CLUSTER_FAILOVER, RedisCluster};
+use support::replicated::address;
 use support::{Discovered, wait_for};
 
 fn seeds(cluster: &RedisCluster, nodes: &[usize]) -> UpstreamPlace {
@@ -150,4 +153,22 @@ fn nodes_may_want_to_be_called_by_their_names() {
         let named = Address::Tcp { host, port };
         wait_for_owner(&discovered, *cluster.first_slots(node).start(), Some(&named));
     }
+}
+
+#[test]
+fn nodes_may_be_reached_elsewhere_than_they_say() {
+    let cluster = RedisCluster::start(3, 0);
+    let mut reached = HashMap::new();
+    for node in 0..3 {
+        let announced = cluster.node(node).port() + 1000;
+        let set = ["CONFIG", "SET", "cluster-announce-port", &announced.to_string()];
+        assert_eq!(cluster.node(node).cmd(&set), "OK");
+        reached.insert(address(announced), cluster.at(node));
+    }
+    let discovered = Discovered::look_through(seeds(&cluster, &[0]), false, None, reached);
+    for node in 0..3 {
+        wait_for_owner(&discovered, *cluster.first_slots(node).start(), Some(&cluster.at(node)));
+    }
+    cluster.move_slot(7, 0, 1);
+    wait_for_owner(&discovered, 7, Some(&cluster.at(1)));
 }

@@ -3,6 +3,8 @@
 use super::error::{Code, ConfigError, Invalid, Place};
 use super::reader::Places;
 use super::row::rows;
+use super::upstream::pair;
+use super::url;
 use super::{ByteSize, Config, InvalidationMode, Listen};
 
 /// Every problem of the effective settings.
@@ -22,6 +24,7 @@ pub(super) fn all(config: &Config, places: &Places) -> Vec<ConfigError> {
     sizes(config, &mut found);
     policies(config, &mut found);
     invalidation(config, &mut found);
+    routing(config, &mut found);
     found.errors
 }
 
@@ -71,6 +74,36 @@ fn listeners(config: &Config, found: &mut Found<'_>) {
                 format!("{listener} is an address of server.listen and of metrics.listen"),
                 "another address or port",
             );
+        }
+    }
+}
+
+fn routing(config: &Config, found: &mut Found<'_>) {
+    let routing = &config.routing;
+    for (index, entry) in routing.zones.iter().enumerate() {
+        let what = "a node and its zone, such as \"10.0.0.2:6379=eu-1a\"";
+        let readable = pair(entry).is_some_and(|(node, _)| url::node(node).is_ok());
+        if !readable {
+            let keys = [format!("routing.zones[{index}]"), "routing.zones".to_owned()];
+            found.add(&keys, Invalid::value(format!("'{entry}' is no zone of a node"), what));
+        }
+    }
+    let known = routing.addresses_by_announced();
+    for (index, entry) in routing.addresses.iter().enumerate() {
+        let what = "two addresses, such as \"172.17.0.2:6379=10.0.0.2:7001\"";
+        let reached = pair(entry).and_then(|(announced, reached)| url::node(announced).and(url::node(reached)).ok());
+        let keys = [format!("routing.addresses[{index}]"), "routing.addresses".to_owned()];
+        match reached {
+            None => found.add(
+                &keys,
+                Invalid::value(format!("'{entry}' does not say where a node is reached"), what),
+            ),
+            Some(reached) if known.get(&reached).is_some_and(|other| *other != reached) => found.conflict(
+                &keys,
+                format!("{reached} is where one node is reached and where another is announced"),
+                "addresses of which none stands on both sides",
+            ),
+            Some(_) => {}
         }
     }
 }

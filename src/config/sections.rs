@@ -125,6 +125,9 @@ section! {
         zone: String = String::new();
         /// The zones of nodes that do not tell theirs (Valkey's `availability-zone`), as in `["10.0.0.2:6379=eu-1a"]`.
         zones: Vec<String> = Vec::new();
+        /// Where nodes of a cluster are reached that announce themselves elsewhere (behind NAT, in containers), as in
+        /// `["172.17.0.2:6379=10.0.0.2:7001"]`: what they announce, and what nearhit connects to.
+        addresses: Vec<String> = Vec::new();
     }
 }
 

@@ -1,9 +1,10 @@
 //! What the server's URL says: which nodes or sentinels, which database, and who to be there. `url` reads it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Secret, Sentinel, Upstream};
+use super::{Routing, Secret, Sentinel, Upstream, url};
 
 /// Where a node is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +67,31 @@ impl Upstream {
         Credentials::of(&self.url.username, &self.url.password)
             .or_else(|| Credentials::of(&self.username, &self.password))
     }
+}
+
+impl Routing {
+    /// The zones of nodes that the configuration tells, by the nodes' addresses.
+    pub fn zones_by_node(&self) -> HashMap<Address, String> {
+        let pairs = self.zones.iter().filter_map(|entry| pair(entry));
+        pairs
+            .filter_map(|(at, zone)| Some((url::node(at).ok()?, zone.to_owned())))
+            .collect()
+    }
+
+    /// Where nodes are reached, by where they announce themselves.
+    pub fn addresses_by_announced(&self) -> HashMap<Address, Address> {
+        let pairs = self.addresses.iter().filter_map(|entry| pair(entry));
+        pairs
+            .filter_map(|(announced, reached)| Some((url::node(announced).ok()?, url::node(reached).ok()?)))
+            .collect()
+    }
+}
+
+/// `left=right`, both of which are something.
+pub(super) fn pair(entry: &str) -> Option<(&str, &str)> {
+    let (left, right) = entry.split_once('=')?;
+    let (left, right) = (left.trim(), right.trim());
+    (!left.is_empty() && !right.is_empty()).then_some((left, right))
 }
 
 impl Sentinel {

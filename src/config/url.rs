@@ -112,6 +112,11 @@ fn addresses(hosts: &str, default_port: u16) -> Result<Vec<Address>, Invalid> {
     Ok(addresses)
 }
 
+/// Reads `host[:port]`.
+pub(super) fn node(text: &str) -> Result<Address, Invalid> {
+    address(text.trim(), PORT)
+}
+
 fn address(host: &str, default_port: u16) -> Result<Address, Invalid> {
     let (host, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
         Some((host, port)) => (host, port.strip_prefix(':').or(port.is_empty().then_some(""))),

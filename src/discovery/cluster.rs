@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 
 use super::cluster_merge::{Answers, Merged};
 use super::cluster_view::{Addressing, View};
-use super::{Discovery, Publisher};
+use super::{Discovery, Hurry, Publisher};
 use crate::config::Address;
-use crate::time;
+use crate::time::{self, Instant};
 use crate::topology::Topology;
 use crate::upstream::{Control, Loss};
 
@@ -24,6 +24,8 @@ use crate::upstream::{Control, Loss};
 const PERIOD: Duration = Duration::from_secs(1);
 /// How many are asked in one look: enough that one which is away or behind does not matter.
 const AT_ONCE: usize = 3;
+/// So long after a doubt nobody is asked for another one: ten looks a second at most.
+const LULL: Duration = Duration::from_millis(50);
 /// A node that is not asked about what names no key has not answered so many times.
 const MISSED: u32 = 2;
 /// An answer counts for so many periods at least, and for so many turns in which every node is asked once.
@@ -45,7 +47,7 @@ pub(super) async fn watch(discovery: Arc<Discovery>, seeds: Vec<Address>, publis
         next: 0,
         is_lost: false,
     };
-    let mut doubted = std::pin::pin!(doubt.due());
+    let mut doubted = std::pin::pin!(doubted(&doubt));
     let mut looks = tokio::time::interval(PERIOD);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -61,12 +63,18 @@ pub(super) async fn watch(discovery: Arc<Discovery>, seeds: Vec<Address>, publis
                 }
             }
             () = &mut doubted => {
-                doubted.set(doubt.due());
+                doubted.set(self::doubted(&doubt));
                 watcher.look(publisher.published().primary.as_ref());
             }
             _ = looks.tick() => watcher.look(publisher.published().primary.as_ref()),
         }
     }
+}
+
+/// Waits for somebody to doubt what is published, and for a moment after that.
+async fn doubted(doubt: &Hurry) {
+    doubt.due().await;
+    tokio::time::sleep(LULL).await;
 }
 
 struct Watcher {
@@ -99,10 +107,12 @@ impl Watcher {
         let count = self.nodes.len();
         let turn: Vec<_> = self.nodes.iter().cycle().skip(self.next).take(count).cloned().collect();
         let first = primary.filter(|primary| self.nodes.contains(primary)).cloned();
+        // The node in front takes nobody's turn.
+        let extra = usize::from(first.is_some());
         let mut begun = 0;
         for (place, node) in first.into_iter().chain(turn).enumerate() {
             if begun == AT_ONCE {
-                self.next = (self.next + place) % count.max(1);
+                self.next = (self.next + place.saturating_sub(extra)) % count.max(1);
                 return;
             }
             begun += usize::from(self.ask(node));
@@ -129,23 +139,39 @@ impl Watcher {
     fn take(&mut self, answer: Answer) -> bool {
         let now = time::now();
         self.asked.remove(&answer.node);
-        match answer.said {
+        let mut news = match answer.said {
             Ok((view, control)) => {
                 self.missed.remove(&answer.node);
                 if std::mem::take(&mut self.is_lost) {
                     tracing::info!(node = %answer.node, "nodes of the cluster can be asked again");
                 }
-                self.answers.note(&answer.node, view, now);
+                let news = self.believe(&answer.node, view, now);
                 self.idle.insert(answer.node, control);
+                news
             }
             Err(loss) => {
                 tracing::debug!(node = %answer.node, why = %loss, "the node cannot be asked about its cluster");
                 *self.missed.entry(answer.node.clone()).or_default() += 1;
                 self.complain(&answer.node, &loss);
+                // Somebody else may have to be asked what names no key.
+                true
             }
+        };
+        news |= self.answers.forget(self.patience(), now);
+        news && !self.answers.is_empty()
+    }
+
+    /// Takes in what a node says, unless it belongs to another cluster. True: it is news.
+    fn believe(&mut self, node: &Address, view: View, now: Instant) -> bool {
+        if !self.answers.is_of_this_cluster(&view) {
+            if !self.answers.are_older(self.patience(), now) {
+                tracing::debug!(%node, "a node of another cluster is at the address of one of this");
+                return false;
+            }
+            tracing::warn!(%node, "none of the nodes that were known has answered for long; this is another cluster now");
+            self.answers.clear();
         }
-        self.answers.forget(self.patience(), now);
-        !self.answers.is_empty()
+        self.answers.note(view, now)
     }
 
     /// Says once that nobody can be asked.
@@ -189,12 +215,20 @@ impl Watcher {
 }
 
 async fn ask(discovery: &Discovery, node: &Address, control: Option<Control>) -> Result<(View, Control), Loss> {
-    let mut control = match control {
-        Some(control) => control,
-        None => Control::connect(&discovery.handshake(node, &discovery.identity)).await?,
-    };
     let questions: [&[&[u8]]; 2] = [&[b"CLUSTER", b"NODES"], &[b"CLUSTER", b"SLOTS"]];
-    let replies = control.exchange_all(&questions).await?;
+    let connect = || async { Control::connect(&discovery.handshake(node, &discovery.identity)).await };
+    let (mut control, kept) = match control {
+        Some(control) => (control, true),
+        None => (connect().await?, false),
+    };
+    let replies = match control.exchange_all(&questions).await {
+        // The server may have closed what nobody used.
+        Err(_) if kept => {
+            control = connect().await?;
+            control.exchange_all(&questions).await?
+        }
+        replies => replies?,
+    };
     let [nodes, slots] = replies.as_slice() else {
         return Err(Loss::Protocol("CLUSTER NODES and SLOTS have two replies".into()));
     };

@@ -9,7 +9,7 @@
 //! it back from somebody who has not heard of that, a replica has its primary's slots as soon as one node says so, and a
 //! cluster that was made anew with smaller epochs is believed when the old answers are too old.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::cluster_view::{Member, View};
@@ -18,9 +18,12 @@ use crate::config::Address;
 use crate::time::Instant;
 use crate::topology::{Shard, Shards};
 
-/// The latest answers, by who was asked.
+/// The latest answers, by the id of the node that gave them.
 #[derive(Debug, Default)]
-pub(super) struct Answers(HashMap<Address, (View, Instant)>);
+pub(super) struct Answers(HashMap<String, (View, Instant)>);
+
+/// So many are kept: of nodes that have not answered lately the others know enough.
+const MOST_ANSWERS: usize = 16;
 
 /// Somebody is said to have a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,18 +49,59 @@ pub(super) struct Merged {
     pub(super) nodes: Vec<Address>,
 }
 
+/// By how many more say something of a node than do not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Votes {
+    fails: i32,
+    is_away: i32,
+}
+
 impl Answers {
-    /// The node at `asked` has said this.
-    pub(super) fn note(&mut self, asked: &Address, view: View, now: Instant) {
-        self.0.insert(asked.clone(), (view, now));
+    /// A node has said this; false: it said the same the last time.
+    pub(super) fn note(&mut self, view: View, now: Instant) -> bool {
+        let Some(speaker) = view.speaker().map(|speaker| speaker.id.clone()) else {
+            return false;
+        };
+        let same = self.0.get(&speaker).is_some_and(|(before, _)| *before == view);
+        self.0.insert(speaker, (view, now));
+        !same
     }
 
-    /// What is older counts no more, unless there is nothing younger.
-    pub(super) fn forget(&mut self, age: Duration, now: Instant) {
+    /// What is older counts no more, unless there is nothing younger, and neither does the oldest when there are many. True:
+    /// something counts no more.
+    pub(super) fn forget(&mut self, age: Duration, now: Instant) -> bool {
+        let count = self.0.len();
         let is_young = |at: &Instant| now.since(*at) <= age;
         if self.0.values().any(|(_, at)| is_young(at)) {
             self.0.retain(|_, (_, at)| is_young(at));
         }
+        let mut ages: Vec<_> = self.0.values().map(|(_, at)| *at).collect();
+        ages.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+        if let Some(&oldest) = ages.get(MOST_ANSWERS - 1) {
+            self.0.retain(|_, (_, at)| *at >= oldest);
+        }
+        self.0.len() < count
+    }
+
+    /// Whether it is the same cluster that says this: it names a node that is known.
+    pub(super) fn is_of_this_cluster(&self, view: &View) -> bool {
+        let known: HashSet<_> = self
+            .0
+            .values()
+            .flat_map(|(view, _)| &view.nodes)
+            .map(|node| &node.id)
+            .collect();
+        known.is_empty() || view.nodes.iter().any(|node| known.contains(&node.id))
+    }
+
+    /// Whether all that is known is older.
+    pub(super) fn are_older(&self, age: Duration, now: Instant) -> bool {
+        self.0.values().all(|(_, at)| now.since(*at) > age)
+    }
+
+    /// Nothing that was said before counts.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Whether nobody has said anything.
@@ -74,7 +118,7 @@ impl Answers {
             let believed = members.get(member.id.as_str());
             // Of two answers of the same kind the later one.
             let better =
-                believed.is_none_or(|known| (member.is_speaker, member.epoch) >= (known.is_speaker, known.epoch));
+                believed.is_none_or(|known| (member.epoch, member.is_speaker) >= (known.epoch, known.is_speaker));
             if better {
                 members.insert(&member.id, member);
             }
@@ -82,18 +126,21 @@ impl Answers {
         members
     }
 
-    /// Most of those who speak of a node say this of it.
-    fn most(&self, id: &str, says: impl Fn(&Member) -> bool) -> bool {
+    /// What the others say of each node, by id.
+    fn votes(&self) -> HashMap<&str, Votes> {
+        let mut votes: HashMap<&str, Votes> = HashMap::new();
         let all = self.0.values().flat_map(|(view, _)| &view.nodes);
-        let spoken = all.filter(|member| member.id == id && !member.is_speaker);
-        let (yes, no): (Vec<_>, Vec<_>) = spoken.partition(|member| says(member));
-        yes.len() > no.len()
+        for member in all.filter(|member| !member.is_speaker) {
+            let votes = votes.entry(&member.id).or_default();
+            votes.fails += if member.fails { 1 } else { -1 };
+            votes.is_away += if member.fails || member.is_doubtful { 1 } else { -1 };
+        }
+        votes
     }
 
     /// Who has what, as far as it can be known.
     pub(super) fn merged(&self) -> Merged {
-        let members = self.members();
-        let owners = self.owners();
+        let (members, votes, owners) = (self.members(), self.votes(), self.owners());
         let mut shards: BTreeMap<&str, Shard> = BTreeMap::new();
         for (slot, owner) in (0..).zip(&owners) {
             let Some(owner) = owner.and_then(|owner| members.get(owner)) else {
@@ -101,7 +148,7 @@ impl Answers {
             };
             let shard = shards.entry(&owner.id).or_insert_with(|| Shard {
                 primary: owner.address.clone(),
-                replicas: self.replicas(&members, &owner.id),
+                replicas: replicas(&members, &votes, &owner.id),
                 slots: Vec::new(),
             });
             match shard.slots.last_mut() {
@@ -109,15 +156,14 @@ impl Answers {
                 _ => shard.slots.push(slot..=slot),
             }
         }
-        let failing = shards.iter().filter(|(id, _)| self.most(id, |member| member.fails));
+        let fails = |id: &str| votes.get(id).is_some_and(|votes| votes.fails > 0);
+        let failing = shards.iter().filter(|(id, _)| fails(id));
         let failing = failing.map(|(_, shard)| shard.primary.clone()).collect();
         let shards = Shards::new(shards.into_values().collect());
         let mut nodes: Vec<_> = shards.all().iter().map(|shard| shard.primary.clone()).collect();
-        for member in members.values() {
-            if !nodes.contains(&member.address) {
-                nodes.push(member.address.clone());
-            }
-        }
+        let mut listed: HashSet<_> = nodes.iter().cloned().collect();
+        let others = members.values().map(|member| &member.address);
+        nodes.extend(others.filter(|node| listed.insert((*node).clone())).cloned());
         Merged { shards, failing, nodes }
     }
 
@@ -150,15 +196,15 @@ impl Answers {
         let known = owners.into_iter().zip(rumours);
         known.map(|(owner, rumour)| owner.id().or(rumour.id())).collect()
     }
+}
 
-    fn replicas(&self, members: &BTreeMap<&str, &Member>, primary: &str) -> Vec<Address> {
-        let follows = |member: &&&Member| member.follows.as_deref() == Some(primary);
-        let is_there = |member: &&&Member| !self.most(&member.id, |member| member.fails || member.is_doubtful);
-        let replicas = members.values().filter(follows).filter(is_there);
-        let mut replicas: Vec<_> = replicas.map(|member| member.address.clone()).collect();
-        replicas.sort_by_cached_key(ToString::to_string);
-        replicas
-    }
+fn replicas(members: &BTreeMap<&str, &Member>, votes: &HashMap<&str, Votes>, primary: &str) -> Vec<Address> {
+    let follows = |member: &&&Member| member.follows.as_deref() == Some(primary);
+    let is_there = |member: &&&Member| votes.get(member.id.as_str()).is_none_or(|votes| votes.is_away <= 0);
+    let replicas = members.values().filter(follows).filter(is_there);
+    let mut replicas: Vec<_> = replicas.map(|member| member.address.clone()).collect();
+    replicas.sort_by_cached_key(ToString::to_string);
+    replicas
 }
 
 #[cfg(test)]
@@ -210,7 +256,7 @@ mod tests {
             is_speaker: node.id == speaker,
             ..node
         });
-        answers.note(&at(speaker), View { nodes: nodes.collect() }, ms(now));
+        answers.note(View { nodes: nodes.collect() }, ms(now));
     }
 
     fn shards(answers: &Answers) -> Vec<(String, Vec<RangeInclusive<u16>>)> {
@@ -305,13 +351,23 @@ mod tests {
         let mut answers = Answers::default();
         says(&mut answers, "a", 0, &[node("a", 1, &[0..=9]), replica("b", "a")]);
         says(&mut answers, "b", 0, &[node("a", 1, &[0..=9]), replica("b", "a")]);
-        says(
-            &mut answers,
-            "c",
-            1,
-            &[failing(node("a", 1, &[])), node("b", 4, &[0..=9])],
-        );
+        let after = [failing(node("a", 1, &[])), node("b", 4, &[0..=9]), node("c", 2, &[])];
+        says(&mut answers, "c", 1, &after);
         assert_eq!(shards(&answers), have(&[("b", &[0..=9])]));
+    }
+
+    #[test]
+    fn another_cluster_at_a_known_address_is_not_listened_to() {
+        let mut answers = Answers::default();
+        says(&mut answers, "a", 0, &[node("a", 1, &[0..=9])]);
+        let stranger = View {
+            nodes: vec![node("x", 9, &[0..=9])],
+        };
+        assert!(!answers.is_of_this_cluster(&stranger));
+        let grown = View {
+            nodes: vec![node("x", 9, &[0..=9]), node("a", 1, &[])],
+        };
+        assert!(answers.is_of_this_cluster(&grown) && Answers::default().is_of_this_cluster(&stranger));
     }
 
     #[test]

@@ -40,38 +40,26 @@ pub(super) struct Member {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addressing<'a> {
     pub(super) asked: &'a Address,
-    /// `host:port` as announced to `host:port` as reached from here.
-    pub(super) aliases: &'a HashMap<String, String>,
+    /// Where nodes are reached, by where they announce themselves, if that is elsewhere.
+    pub(super) aliases: &'a HashMap<Address, Address>,
 }
 
 impl Addressing<'_> {
-    /// The node that is announced at this host and port; an empty host, or `?`, is the one that was asked.
+    /// The node that is announced at this host and port; an empty host is the one that was asked. `?` is nobody's: nodes that
+    /// have no name where names are to be used are called that.
     fn address(&self, host: &str, port: u16) -> Option<Address> {
         let host = match (host, self.asked) {
-            ("" | "?", Address::Tcp { host, .. }) => host,
-            ("" | "?", Address::Unix(_)) => return None,
+            ("?", _) | ("", Address::Unix(_)) => return None,
+            ("", Address::Tcp { host, .. }) => host,
             (host, _) => host,
         };
         let announced = Address::Tcp {
             host: host.to_owned(),
             port,
         };
-        Some(aliased(self.aliases, announced)).filter(|_| port > 0)
+        let reached = self.aliases.get(&announced).cloned();
+        Some(reached.unwrap_or(announced)).filter(|_| port > 0)
     }
-}
-
-/// Where a node that is announced at `address` is reached from here.
-pub(super) fn aliased(aliases: &HashMap<String, String>, address: Address) -> Address {
-    if aliases.is_empty() {
-        return address;
-    }
-    let reached = aliases
-        .get(&address.to_string())
-        .and_then(|reached| host_and_port(reached));
-    reached.map_or(address, |(host, port)| Address::Tcp {
-        host: host.to_owned(),
-        port,
-    })
 }
 
 fn host_and_port(text: &str) -> Option<(&str, u16)> {
@@ -104,9 +92,17 @@ impl View {
             view.nodes.extend(member);
         }
         for node in &mut view.nodes {
-            if let Some(address) = preferred.get(&node.id) {
-                node.address.clone_from(address);
+            match preferred.get(&node.id) {
+                Some(Some(address)) => node.address.clone_from(address),
+                Some(None) => {}
+                // One that is not named there has not got all of its primary's data yet.
+                None => node.is_doubtful |= node.follows.is_some() && !preferred.is_empty(),
             }
+        }
+        // As one node sees it a slot is one node's.
+        let slots = view.nodes.iter().flat_map(|node| &node.slots);
+        if slots.map(ExactSizeIterator::len).sum::<usize>() > SLOT_COUNT {
+            return Err(format!("CLUSTER NODES gives away more than {SLOT_COUNT} slots"));
         }
         match view.speaker() {
             Some(_) => Ok(view),
@@ -169,8 +165,9 @@ fn range(word: &str) -> Option<RangeInclusive<u16>> {
     (from <= to && usize::from(to) < SLOT_COUNT).then_some(from..=to)
 }
 
-/// Where clients should reach nodes, by their ids: that may be a host name. Nodes that have nothing are not in it.
-fn endpoints(slots: &Value, addressing: Addressing<'_>) -> HashMap<String, Address> {
+/// Where clients should reach nodes, by their ids: that may be a host name, or not be said. Nodes that have nothing are not in
+/// it; where it may not be asked, nobody is.
+fn endpoints(slots: &Value, addressing: Addressing<'_>) -> HashMap<String, Option<Address>> {
     let mut known = HashMap::new();
     let ranges = slots.as_values().unwrap_or_default().iter().take(SLOT_COUNT);
     for node in ranges.flat_map(|range| range.as_values().unwrap_or_default().iter().skip(2)) {
@@ -184,9 +181,7 @@ fn endpoints(slots: &Value, addressing: Addressing<'_>) -> HashMap<String, Addre
         let address = u16::try_from(port)
             .ok()
             .and_then(|port| addressing.address(&host, port));
-        if let Some(address) = address {
-            known.insert(String::from_utf8_lossy(id).into_owned(), address);
-        }
+        known.insert(String::from_utf8_lossy(id).into_owned(), address);
     }
     known
 }
@@ -246,7 +241,18 @@ ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00 127.0.0.1:7103@17103 master,fail - 1764
             Value::Integer(16383),
             Value::Array(vec![text("db.example"), Value::Integer(7), text("id")]),
         ])]);
-        let aliases = HashMap::from([("db.example:7".to_owned(), "nat:9".to_owned())]);
+        let aliases = HashMap::from([(at("db.example", 7), at("nat", 9))]);
+        let unnamed = Value::Array(vec![Value::Array(vec![
+            Value::Integer(0),
+            Value::Integer(16383),
+            Value::Array(vec![text("?"), Value::Integer(7), text("id")]),
+        ])]);
+        let addressing = Addressing {
+            asked: &at("asked", 1),
+            aliases: &HashMap::new(),
+        };
+        let view = View::read(&text(&line("10.0.0.1:7@17")), &unnamed, addressing).unwrap();
+        assert_eq!(view.nodes[0].address, at("10.0.0.1", 7));
         for (aliases, wanted) in [(HashMap::new(), at("db.example", 7)), (aliases, at("nat", 9))] {
             let addressing = Addressing {
                 asked: &at("asked", 1),
@@ -274,6 +280,10 @@ ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00 127.0.0.1:7103@17103 master,fail - 1764
             (
                 "id 1.1.1.1:1@2 myself,master - 0 0 1 connected 16384\n",
                 "cannot be understood",
+            ),
+            (
+                "id 1.1.1.1:1@2 myself,master - 0 0 1 connected 0-16383 0\n",
+                "more than 16384 slots",
             ),
             ("id nowhere myself,master - 0 0 1 connected\n", "cannot be understood"),
         ] {

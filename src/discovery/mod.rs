@@ -53,8 +53,8 @@ pub struct Discovery {
     /// Whether to publish replicas that are not listed. Without it one node that is listed alone is not even asked, and
     /// sentinels are asked for the primary only.
     pub find_replicas: bool,
-    /// Where nodes of a cluster are reached that announce themselves elsewhere: `host:port` to `host:port`.
-    pub addresses: HashMap<String, String>,
+    /// Where nodes of a cluster are reached, by where they announce themselves, if that is elsewhere.
+    pub addresses: HashMap<Address, Address>,
     /// Whoever is told by the primary that it is none, or by a node of a cluster that another has the key, wishes here for
     /// another look.
     pub doubt: Arc<Hurry>,
@@ -122,7 +122,23 @@ fn log(before: &Topology, now: &Topology) {
             .flat_map(|shard| &shard.slots)
             .map(ExactSizeIterator::len)
             .sum();
-        return tracing::info!(shards = count, slots, primary, "the cluster is known");
+        if primary.is_none() {
+            return tracing::warn!(
+                shards = count,
+                slots,
+                "no node of the cluster can be asked what names no key"
+            );
+        }
+        let before = before.shards.as_ref().map(|shards| shards.all().len());
+        return match before == Some(count) {
+            false => tracing::info!(shards = count, slots, primary, "the cluster is known"),
+            true => tracing::debug!(
+                shards = count,
+                slots,
+                primary,
+                "slots or nodes of the cluster have changed"
+            ),
+        };
     }
     let replicas: Vec<_> = now.replicas.iter().map(ToString::to_string).collect();
     match (&before.primary, &now.primary) {

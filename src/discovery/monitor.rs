@@ -43,7 +43,7 @@ pub struct Monitor {
     /// What its connections say; their addresses are the nodes'.
     pub handshake: Handshake,
     /// The zones of nodes that the configuration tells.
-    pub zones: HashMap<String, String>,
+    pub zones: HashMap<Address, String>,
     /// Somebody waits for a replica to have what the master has.
     pub hurry: Arc<Hurry>,
     /// In a cluster: the nodes by number.
@@ -175,7 +175,7 @@ impl Monitor {
     }
 
     fn node(&self, address: &Address) -> Arc<Node> {
-        let zone = self.zones.get(&address.to_string()).cloned().unwrap_or_default();
+        let zone = self.zones.get(address).cloned().unwrap_or_default();
         Arc::new(Node::new(address.clone(), zone))
     }
 

@@ -179,6 +179,10 @@ impl Waiter for Forwarded {
         let Ended {
             loss, sent, peer, now, ..
         } = *ended;
+        if self.session.context.nodes.is_some() && !matches!(loss, Loss::Shutdown) {
+            // Another node may have its slots.
+            self.session.context.shared.doubt.wish();
+        }
         if self.may_ask_again(ended) {
             return self.ask_again(ended);
         }

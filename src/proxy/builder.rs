@@ -14,9 +14,7 @@ use super::handle::Proxy;
 use super::listen::{self, Bound};
 use super::nodes::Nodes;
 use super::partitions::Opener;
-use super::settings::{
-    account_settings, discovery, handshake, ladder, limits, pool_settings, routing, settings, zones,
-};
+use super::settings::{account_settings, discovery, handshake, ladder, limits, pool_settings, routing, settings};
 use super::worker::{self, Outboxes, Workers};
 use crate::admin::{Console, Facts};
 use crate::cache::Policies;
@@ -218,7 +216,11 @@ impl Parts {
         let (tell_master, master) = Whereabouts::new(topology.primary.clone());
         let found = watch::Sender::new(Arc::new(topology));
         let tell_owners = watch::Sender::<Arc<Owners>>::default();
-        let roster = config.upstream.url.is_cluster().then(Arc::<Roster>::default);
+        let roster = config
+            .upstream
+            .url
+            .is_cluster()
+            .then(|| Arc::new(Roster::new(config.routing.addresses_by_announced())));
         let cluster = roster.clone().map(|roster| Cluster {
             roster,
             owners: tell_owners.subscribe(),
@@ -303,7 +305,7 @@ impl Parts {
                 found: self.found,
                 master: self.master,
                 tell_master: self.tell_master,
-                zones: zones(config),
+                zones: config.routing.zones_by_node(),
                 tell_owners: self.tell_owners,
             },
         };

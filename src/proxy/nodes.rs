@@ -26,7 +26,7 @@ pub(super) struct Nodes {
     pub(super) master: Whereabouts,
     pub(super) tell_master: watch::Sender<Option<Address>>,
     /// The zones of nodes that the configuration tells.
-    pub(super) zones: HashMap<String, String>,
+    pub(super) zones: HashMap<Address, String>,
     /// In a cluster, which node has what, for all who send requests.
     pub(super) tell_owners: watch::Sender<Arc<Owners>>,
 }

@@ -1,6 +1,5 @@
 //! What the settings mean to each part of the proxy.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,17 +77,9 @@ pub(super) fn discovery(config: &Config, find_replicas: bool, doubt: Arc<Hurry>)
         timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         find_replicas,
-        addresses: HashMap::new(),
+        addresses: config.routing.addresses_by_announced(),
         doubt,
     }
-}
-
-pub(super) fn zones(config: &Config) -> HashMap<String, String> {
-    let zones = config.routing.zones.iter();
-    zones
-        .filter_map(|zone| zone.split_once('='))
-        .map(|(node, zone)| (node.trim().to_owned(), zone.trim().to_owned()))
-        .collect()
 }
 
 pub(super) fn limits(config: &Config) -> Limits {

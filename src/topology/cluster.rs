@@ -22,7 +22,11 @@ impl NodeId {
 
 /// Every node that the cluster has ever announced. Whoever is named elsewhere is not connected to.
 #[derive(Debug, Default)]
-pub struct Roster(RwLock<Known>);
+pub struct Roster {
+    known: RwLock<Known>,
+    /// Where nodes are reached, by where they announce themselves, if that is elsewhere.
+    aliases: HashMap<Address, Address>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -31,24 +35,33 @@ struct Known {
 }
 
 impl Roster {
-    /// The node at an address; `None`: none was ever announced there.
+    /// No nodes yet; `aliases`: where nodes are reached, by where they announce themselves, if that is elsewhere.
+    pub fn new(aliases: HashMap<Address, Address>) -> Self {
+        Self {
+            aliases,
+            ..Self::default()
+        }
+    }
+
+    /// The node that is announced, or reached, at an address; `None`: there never was any.
     pub fn find(&self, address: &Address) -> Option<NodeId> {
-        self.0.read().numbers.get(address).copied()
+        let reached = self.aliases.get(address).unwrap_or(address);
+        self.known.read().numbers.get(reached).copied()
     }
 
     /// Where a node is.
     pub fn address(&self, node: NodeId) -> Option<Address> {
-        self.0.read().addresses.get(node.index()).cloned()
+        self.known.read().addresses.get(node.index()).cloned()
     }
 
     /// The node that is announced at an address. `None`: there were more nodes than there are numbers.
     pub fn enter_node(&self, address: &Address) -> Option<NodeId> {
-        self.0.write().number(address)
+        self.known.write().number(address)
     }
 
     /// The nodes of `shards`, and who has what.
     pub fn enter(&self, shards: Arc<Shards>) -> Owners {
-        let mut known = self.0.write();
+        let mut known = self.known.write();
         let mut primaries = Vec::new();
         for shard in shards.all() {
             primaries.push(known.number(&shard.primary));
@@ -164,6 +177,9 @@ mod tests {
         );
         assert_eq!((roster.find(&at("c")), roster.address(b)), (None, Some(at("b"))));
         assert!(roster.find(&at("b-replica")).is_some());
+        let behind_nat = Roster::new(HashMap::from([(at("announced"), at("reached"))]));
+        let node = behind_nat.enter_node(&at("reached"));
+        assert!(node.is_some() && behind_nat.find(&at("announced")) == node);
         let mut after = roster.enter(shards(&[("c", 100..=199), ("a", 0..=100)]));
         assert_eq!(after.of(slot(0)), Some(a));
         assert_eq!(after.differing(&before).count(), 100);

@@ -8,6 +8,7 @@ use ::nearhit::discovery::{Discovery, Hurry};
 use ::nearhit::topology::Topology;
 use ::nearhit::upstream::Identity;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -191,6 +192,16 @@ impl Discovered {
 
     /// Looks at `place`, with a password at the sentinels.
     pub fn look_as(place: UpstreamPlace, find_replicas: bool, at_sentinels: Option<Credentials>) -> Self {
+        Self::look_through(place, find_replicas, at_sentinels, HashMap::new())
+    }
+
+    /// Looks at `place`, whose nodes are reached elsewhere than where they say they are.
+    pub fn look_through(
+        place: UpstreamPlace,
+        find_replicas: bool,
+        at_sentinels: Option<Credentials>,
+        addresses: HashMap<Address, Address>,
+    ) -> Self {
         let doubt = Arc::<Hurry>::default();
         let discovery = Discovery {
             place,
@@ -200,7 +211,7 @@ impl Discovered {
             timeout: Duration::from_secs(2),
             max_reply_depth: 64,
             find_replicas,
-            addresses: std::collections::HashMap::new(),
+            addresses,
             doubt: Arc::clone(&doubt),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
