@@ -169,7 +169,7 @@ fn selftest_command() -> Command {
     Command::new("selftest")
         .about(about)
         .arg(arg("upstream", "URL", upstream.to_owned()))
-        .arg(arg("topology", "NAME", "Servers of its own: single, replicas (nearhit reads from them) or sentinel [default: single]".to_owned()))
+        .arg(arg("topology", "NAME", "Servers of its own: single, replicas (nearhit reads from them), sentinel or cluster [default: single]".to_owned()))
         .arg(number("seconds", format!("How long clients work [default: {}]", selftest::SECONDS)))
         .arg(number("operations", "Stop after so many checked operations; fewer are a failure".to_owned()))
         .arg(number("seed", "Begins all random choices [default: another one each time]".to_owned()))

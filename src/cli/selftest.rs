@@ -11,10 +11,11 @@
 //! | `cell`, `cell::judge`, `story` | one key's versions, the rules a read must keep; a violation in words |
 //! | `world`, `findings` | all keys; what was found |
 //! | `workload`, `requests`, `replies` | operations, as bytes, and what their replies say |
-//! | `client`, `batch`, `answers` | one client: its connection, its requests, its replies |
+//! | `keys` | which keys there are, and what they are called |
+//! | `client`, `wire`, `batch`, `answers` | one client: its connection, or those to a cluster, its requests, its replies |
 //! | `relay`, `servers`, `exchange` | the way to the server; processes; questions of the checker's own |
-//! | `topology`, `nodes` | replicas and sentinels, if there are any; who takes whose place |
-//! | `faults`, `path_faults`, `server_faults`, `replica_faults` | what is broken on purpose |
+//! | `topology`, `nodes`, `cluster` | replicas and sentinels, if there are any, or a cluster; who takes whose place |
+//! | `faults`, `path_faults`, `server_faults`, `replica_faults`, `cluster_faults` | what is broken on purpose |
 //! | `converge`, `proof`, `report` | the comparison at the end, what the instances counted, what is said |
 //!
 //! Exit status: 0 nothing was violated, 1 something was, 2 the run could not be made or tested too little.
@@ -23,10 +24,13 @@ mod answers;
 mod batch;
 mod cell;
 mod client;
+mod cluster;
+mod cluster_faults;
 mod converge;
 mod exchange;
 mod faults;
 mod findings;
+mod keys;
 mod modes;
 mod nodes;
 mod options;
@@ -42,6 +46,7 @@ mod server_faults;
 mod servers;
 mod story;
 mod topology;
+mod wire;
 mod workload;
 mod world;
 

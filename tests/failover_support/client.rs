@@ -1,6 +1,7 @@
 //! One client that writes and reads through nearhit without a pause, and checks every reply.
 
 use super::super::support::{Reply, Resp, SOON, eventually, resp::encode};
+use super::Place;
 use super::book::{Appended, Counter, Register, Told, Verdict};
 use super::stop::Stop;
 use nearhit::time::{self, Instant};
@@ -15,7 +16,15 @@ const KEYS: usize = 40;
 const APPEND: &str = "local id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') \
     return {redis.call('RPUSH', KEYS[1], ARGV[1]), id}";
 /// How the errors begin that a client may be told during a failover.
-const ALLOWED: [&str; 5] = ["ERR nearhit", "UNCERTAIN", "READONLY", "LOADING", "MASTERDOWN"];
+const ALLOWED: [&str; 7] = [
+    "ERR nearhit",
+    "UNCERTAIN",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+];
 
 /// What the clients of one nearhit have in common.
 #[derive(Debug, Default)]
@@ -82,6 +91,7 @@ enum Outcome {
 /// One client.
 pub struct Client<'a> {
     proxy: SocketAddr,
+    place: &'a Place,
     connection: Option<Resp>,
     shared: &'a Shared,
     number: usize,
@@ -98,9 +108,10 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub fn new(proxy: SocketAddr, shared: &'a Shared, number: usize) -> Self {
+    pub fn new(proxy: SocketAddr, place: &'a Place, shared: &'a Shared, number: usize) -> Self {
         Self {
             proxy,
+            place,
             connection: None,
             shared,
             number,
@@ -135,17 +146,20 @@ impl<'a> Client<'a> {
     }
 
     /// The keys that it set.
-    pub fn keys(&self) -> impl Iterator<Item = String> {
-        let number = self.number;
-        (0..KEYS).map(move |key| name(number, key))
+    pub fn keys(&self) -> impl Iterator<Item = String> + '_ {
+        (0..KEYS).map(|key| self.key(key))
     }
 
     pub fn counter_key(&self) -> String {
-        format!("counter:{}", self.number)
+        self.place.tagged(&format!("counter:{}", self.number), self.number)
     }
 
     pub fn list_key(&self) -> String {
-        format!("list:{}", self.number)
+        self.place.tagged(&format!("list:{}", self.number), self.number)
+    }
+
+    fn key(&self, key: usize) -> String {
+        self.place.tagged(&format!("key:{}:{key}", self.number), self.number)
     }
 
     fn increment(&mut self) -> bool {
@@ -184,7 +198,7 @@ impl<'a> Client<'a> {
     }
 
     fn set(&mut self, key: usize, value: u64) -> bool {
-        let told = match self.ask(&["SET", &name(self.number, key), &value.to_string()]) {
+        let told = match self.ask(&["SET", &self.key(key), &value.to_string()]) {
             Outcome::Reply(reply) if reply == "OK" => Told::Acknowledged(self.generation),
             Outcome::Reply(other) => {
                 self.tally.wrong.push(format!("SET: {other:?}"));
@@ -198,7 +212,7 @@ impl<'a> Client<'a> {
     }
 
     fn get(&mut self, key: usize) -> bool {
-        let Outcome::Reply(reply) = self.ask(&["GET", &name(self.number, key)]) else {
+        let Outcome::Reply(reply) = self.ask(&["GET", &self.key(key)]) else {
             return false;
         };
         let value = match reply.is_nil() {
@@ -258,8 +272,4 @@ impl<'a> Client<'a> {
             Some(reply) => Outcome::Reply(reply),
         }
     }
-}
-
-fn name(client: usize, key: usize) -> String {
-    format!("key:{client}:{key}")
 }

@@ -10,7 +10,7 @@ use nearhit::time::Instant;
 use std::sync::atomic::Ordering;
 
 /// Errors after which a command certainly has not run.
-const REFUSED: [&[u8]; 8] = [
+const REFUSED: [&[u8]; 13] = [
     b"LOADING",
     b"OOM",
     b"NOPERM",
@@ -19,6 +19,11 @@ const REFUSED: [&[u8]; 8] = [
     b"NOAUTH",
     b"EXECABORT",
     b"BUSY",
+    b"MOVED",
+    b"ASK",
+    b"TRYAGAIN",
+    b"CLUSTERDOWN",
+    b"CROSSSLOT",
 ];
 
 impl Session {
@@ -67,11 +72,13 @@ impl Session {
                 self.end_write(Op::Rename, parts, ttl, Outcome::Void, completed);
             }
             _ if text.starts_with(b"WRONGTYPE") => return false,
+            // Clients of nearhit know of no nodes.
+            _ if self.seat.via.is_some() && names_a_node(text) => return false,
             Pending::Write { op, parts, ttl } => {
                 self.world.findings.error(text);
                 let refused = REFUSED.iter().any(|code| text.starts_with(code));
                 let whole = !op.is_transaction() || self.transaction_is_whole;
-                let outcome = if refused && whole && !op.is_script() {
+                let outcome = if refused && whole && !op.is_script() && !op.is_scattered() {
                     Outcome::Void
                 } else {
                     Outcome::Unknown
@@ -210,13 +217,19 @@ impl Session {
     }
 }
 
+/// Whether it is how a cluster's nodes send a client elsewhere.
+fn names_a_node(text: &[u8]) -> bool {
+    text.starts_with(b"MOVED ") || text.starts_with(b"ASK ")
+}
+
 /// What the reply to a write says; `None`: it is no such reply.
 fn outcome(op: Op, reply: &[u8], version: Version) -> Option<Outcome> {
     let mut tokens = Tokens::new(reply, version);
     let first = tokens.next()?;
     let done = |done: bool| Some(if done { Outcome::Done } else { Outcome::Void });
     match (op, first) {
-        (Op::Set | Op::SetPx | Op::Mset | Op::Rename, Token::Simple(b"OK")) => done(true),
+        (Op::Set | Op::SetPx | Op::Mset | Op::MsetMany | Op::Rename, Token::Simple(b"OK")) => done(true),
+        (Op::DelMany, Token::Integer(0..)) => done(true),
         (Op::Del, Token::Integer(0..=1)) | (Op::DelPair, Token::Integer(0..=2)) => done(true),
         (Op::Pexpire | Op::Persist | Op::Copy, Token::Integer(changed @ 0..=1)) => done(changed == 1),
         (Op::Hset | Op::Zadd, Token::Integer(0..)) => done(true),

@@ -2,9 +2,10 @@
 
 use super::cell::{Content, ELEMENTS, Kind, Ttl, Write};
 use super::client::{Pending, Session};
+use super::keys::Region;
 use super::requests;
 use super::workload::Op;
-use super::world::{Part, Region};
+use super::world::Part;
 use std::time::Duration;
 
 /// Of 1,000 operations: how many are an ECHO, and how many another database.
@@ -89,6 +90,7 @@ impl Session {
         let Some(op) = self.random.pick(Op::reads(self.world.kind(index))) else {
             return;
         };
+        let op = self.allowed(op);
         let mut keys = vec![index];
         while op == Op::Mget && keys.len() < MGET_KEYS {
             let dice = self.random.below(1 << 20);
@@ -148,12 +150,14 @@ impl Session {
         let Some(op) = self.random.pick(Op::writes(kind)) else {
             return false;
         };
+        let op = self.allowed(op);
         if !self.world.enter() {
             return false;
         }
         self.entered += 1;
         let sent = match op {
             Op::Rename | Op::Copy => self.add_move(op, index),
+            Op::MsetMany | Op::DelMany => self.add_scattered_write(op, kind, index),
             _ => self.add_single_write(op, kind, index),
         };
         if sent.is_none() {
@@ -175,9 +179,37 @@ impl Session {
         Some(())
     }
 
+    /// A write of several keys, of those that are free now; each is as if it were written alone.
+    fn add_scattered_write(&mut self, op: Op, kind: Kind, index: usize) -> Option<()> {
+        let id = self.world.new_id();
+        let write = self.write_of(Content::Nothing, Ttl::None, false);
+        let mut keys = vec![index];
+        for _ in 1..MGET_KEYS {
+            let dice = self.random.below(1 << 20);
+            keys.push(self.world.sibling(index, dice));
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let effect = |before| effect(op, kind, before, id, Duration::ZERO);
+        let issued = keys.iter().filter_map(|key| self.world.issue(*key, op, &write, effect));
+        let (parts, contents): (Vec<_>, Vec<_>) = issued.map(|(part, content, _)| (part, content)).unzip();
+        let content = contents.first().copied()?;
+        self.send_write(op, &parts, content, Ttl::None);
+        Some(())
+    }
+
+    /// The operation, or what stands for it where there is a cluster: who asks that directly, asks for one slot.
+    fn allowed(&self, op: Op) -> Op {
+        match (self.world.tagged, self.seat.via) {
+            (false, _) => op,
+            (true, Some(_)) => op.before_a_cluster(),
+            (true, None) => op.at_a_node(),
+        }
+    }
+
     fn add_move(&mut self, op: Op, from: usize) -> Option<()> {
         let dice = self.random.below(1 << 20);
-        let to = self.world.sibling(from, dice);
+        let to = self.world.twin(from, dice);
         if from == to {
             return None;
         }
@@ -232,7 +264,7 @@ impl Session {
 fn effect(op: Op, kind: Kind, before: (Content, Ttl), id: u64, ttl: Duration) -> Option<(Content, Ttl)> {
     let new = |items| Content::Held { id, items };
     Some(match (op, before) {
-        (Op::Del | Op::DelPair, _) => (Content::Nothing, Ttl::None),
+        (Op::Del | Op::DelPair | Op::DelMany, _) => (Content::Nothing, Ttl::None),
         (Op::Pexpire, (Content::Held { .. }, _)) => (before.0, Ttl::Set(ttl)),
         (Op::Persist, (Content::Held { .. }, Ttl::Kept(Some(_)))) => (before.0, Ttl::None),
         (Op::Blpop, (Content::Held { id, items }, kept)) if items > 1 => {

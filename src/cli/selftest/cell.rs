@@ -224,6 +224,8 @@ pub(super) struct Cell {
     owner: u32,
     outstanding: u32,
     exclusive: bool,
+    /// The key may be sent to another node, which counts its time to live from then on.
+    moving: bool,
     /// Newest position acknowledged through each instance.
     through: [u64; MAX_INSTANCES],
     pub(super) events: VecDeque<Event>,
@@ -243,6 +245,7 @@ impl Cell {
             owner: 0,
             outstanding: 0,
             exclusive: false,
+            moving: false,
             through: [0; MAX_INSTANCES],
             events: VecDeque::new(),
         };
@@ -370,14 +373,25 @@ impl Cell {
         }
     }
 
+    /// The key may be sent to another node from now on, or not any more: what it takes is added to a time to live.
+    pub(super) fn set_moving(&mut self, moving: bool) {
+        self.moving = moving;
+        for version in &mut self.versions {
+            if let Some((_, latest)) = &mut version.expires {
+                *latest = Instant::MAX;
+            }
+        }
+    }
+
     /// The reply to write `number` came.
     pub(super) fn settle(&mut self, number: u64, outcome: Outcome, ttl: Ttl, at: Instant, through: Option<usize>) {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.exclusive &= self.outstanding > 0;
+        let moving = self.moving;
         let Some(version) = self.get_mut(number) else { return };
         version.acked = at;
         version.void = outcome != Outcome::Done;
-        if let (Ttl::Set(ttl), Some((_, latest))) = (ttl, &mut version.expires) {
+        if let (Ttl::Set(ttl), Some((_, latest)), false) = (ttl, &mut version.expires, moving) {
             *latest = at.after(ttl);
         }
         if outcome == Outcome::Done {

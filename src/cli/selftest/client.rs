@@ -6,22 +6,21 @@
 //! ```
 
 use super::cell::{Broken, Content, Kind, Outcome, Read, Ttl};
+use super::keys::Region;
 use super::requests;
 use super::servers::Place;
+use super::wire::{Greeting, PATIENCE, Whom, Wire, Wires};
 use super::workload::{Op, Random};
-use super::world::{Part, Region, SLACK, World};
-use nearhit::resp::{ReplyLimits, ReplyScan, ReplyScanner, Version};
+use super::world::{Part, SLACK, World};
+use nearhit::resp::Version;
 use nearhit::time::{self, Instant};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
 
-/// Longer than nearhit makes anybody wait for a server (`upstream.command_timeout`), frozen processes included.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two attempts to connect, and after a batch with errors: everything may be down for a while.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long a foreign writer waits between batches in calm times.
@@ -33,6 +32,8 @@ const CAS_SHARE: u64 = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
     pub(super) addr: Place,
+    /// The nodes of the cluster that it asks instead, one operation after the other.
+    pub(super) nodes: Vec<String>,
     /// The instance behind that address; `None`: the server itself.
     pub(super) via: Option<usize>,
     pub(super) version: Version,
@@ -126,9 +127,9 @@ pub(super) async fn run(world: Arc<World>, seat: Seat, random: Random) {
         random,
     };
     while !session.world.is_stopping() {
-        if let Some(mut wire) = session.connect().await {
+        if let Some(mut way) = session.connect().await {
             session.begin();
-            while !session.world.is_stopping() && session.batch(&mut wire).await.is_some() {}
+            while !session.world.is_stopping() && session.batch(&mut way).await.is_some() {}
             session.lose();
         }
         if !session.world.is_stopping() {
@@ -137,76 +138,40 @@ pub(super) async fn run(world: Arc<World>, seat: Seat, random: Random) {
     }
 }
 
-/// The socket and what was read from it.
+/// The way to whoever is asked.
 #[derive(Debug)]
-struct Wire {
-    stream: TcpStream,
-    read: Vec<u8>,
-    /// Bytes of `read` that were answers already.
-    used: usize,
-}
-
-impl Wire {
-    /// Reads once more. `None`: lost.
-    async fn fill(&mut self) -> Option<()> {
-        if self.used == self.read.len() {
-            self.read.clear();
-            self.used = 0;
-        }
-        let count = timeout(PATIENCE, self.stream.read_buf(&mut self.read))
-            .await
-            .ok()?
-            .ok()?;
-        (count > 0).then_some(())
-    }
-
-    /// Finds the next whole reply.
-    fn next(&mut self) -> Result<Option<std::ops::Range<usize>>, ()> {
-        let rest = self.read.get(self.used..).unwrap_or_default();
-        match ReplyScanner::new(ReplyLimits::default()).scan(rest) {
-            Ok(ReplyScan::Complete { consumed }) => {
-                let reply = self.used..self.used + consumed;
-                self.used = reply.end;
-                Ok(Some(reply))
-            }
-            Ok(ReplyScan::Incomplete) => Ok(None),
-            Err(_) => Err(()),
-        }
-    }
+enum Way {
+    One(Wire),
+    /// To the nodes of a cluster.
+    Nodes(Box<Wires>),
 }
 
 impl Session {
     /// Connects and greets.
-    async fn connect(&self) -> Option<Wire> {
-        let addr = self.seat.addr.now();
-        let stream = timeout(PATIENCE, TcpStream::connect(&addr)).await.ok()?.ok()?;
-        stream.set_nodelay(true).ok()?;
-        let mut wire = Wire {
-            stream,
-            read: Vec::with_capacity(16 * 1024),
-            used: 0,
+    async fn connect(&mut self) -> Option<Way> {
+        let mut greeting = Greeting::default();
+        let mut say = |args: &[&[u8]]| {
+            requests::request(&mut greeting.bytes, args);
+            greeting.replies += 1;
         };
-        let (mut hello, mut replies) = (Vec::new(), 1);
         if let Some((user, password)) = &self.seat.credentials {
-            requests::request(&mut hello, &[b"AUTH", super::server_faults::user_name(user), password]);
-            replies += 1;
+            say(&[b"AUTH", super::server_faults::user_name(user), password]);
         }
         let version: &[u8] = if self.seat.version == Version::V3 { b"3" } else { b"2" };
-        requests::request(&mut hello, &[b"HELLO", version]);
+        say(&[b"HELLO", version]);
         if let Some(db) = self.world.dbs.get(self.seat.db).filter(|db| **db != 0) {
-            requests::request(&mut hello, &[b"SELECT", db.to_string().as_bytes()]);
-            replies += 1;
+            say(&[b"SELECT", db.to_string().as_bytes()]);
         }
-        wire.stream.write_all(&hello).await.ok()?;
-        while replies > 0 {
-            match wire.next().ok()? {
-                Some(reply) if wire.read.get(reply.start) == Some(&b'-') => return None,
-                Some(_) => replies -= 1,
-                None => wire.fill().await?,
-            }
+        let node = self.random.index(self.seat.nodes.len());
+        if let Some(node) = self.seat.nodes.get(node) {
+            return Wires::open(node, greeting)
+                .await
+                .map(|wires| Way::Nodes(Box::new(wires)));
         }
+        let addr = self.seat.addr.now();
+        let wire = Wire::open(&addr, &greeting).await?;
         // Who came too late to be sent away from an old primary must go by himself.
-        (addr == self.seat.addr.now()).then_some(wire)
+        (addr == self.seat.addr.now()).then_some(Way::One(wire))
     }
 
     /// A new connection is a new session.
@@ -254,11 +219,11 @@ impl Session {
     }
 
     /// Sends one batch and reads its replies. `None`: the connection is of no more use.
-    async fn batch(&mut self, wire: &mut Wire) -> Option<()> {
+    async fn batch(&mut self, way: &mut Way) -> Option<()> {
         self.start_batch();
         if !self.seat.quiet && self.random.below(100) < CAS_SHARE && self.world.enter() {
             self.entered += 1;
-            self.increment_watched(wire).await?;
+            self.increment_watched(way).await?;
             return Some(());
         }
         let depth = 1 + self.random.below(self.seat.depth);
@@ -269,7 +234,7 @@ impl Session {
                 break;
             }
         }
-        self.exchange(wire).await?;
+        self.exchange(way).await?;
         self.rest().await;
         Some(())
     }
@@ -291,11 +256,11 @@ impl Session {
     }
 
     /// WATCH and GET, then MULTI, SET and EXEC with what was read. It counts as one write under way.
-    async fn increment_watched(&mut self, wire: &mut Wire) -> Option<()> {
+    async fn increment_watched(&mut self, way: &mut Way) -> Option<()> {
         let found = self.random_cas();
         self.watched = None;
         self.add_watched_read(found);
-        self.exchange(wire).await?;
+        self.exchange(way).await?;
         self.start_batch();
         // Where WATCH was refused, nothing would stop two increments from making the same value.
         match self.watched.take().filter(|_| self.transaction_is_whole) {
@@ -305,7 +270,7 @@ impl Session {
                 self.left();
             }
         }
-        self.exchange(wire).await
+        self.exchange(way).await
     }
 
     fn random_cas(&mut self) -> usize {
@@ -318,8 +283,32 @@ impl Session {
         }
     }
 
+    async fn exchange(&mut self, way: &mut Way) -> Option<()> {
+        match way {
+            Way::One(wire) => self.exchange_with(wire).await,
+            Way::Nodes(wires) => self.exchange_among(wires).await,
+        }
+    }
+
+    /// Asks the node that has the keys. There is one operation only.
+    async fn exchange_among(&mut self, wires: &mut Wires) -> Option<()> {
+        let follows = !matches!(self.pending.back(), Some(Pending::Write { op: Op::CasIncr, .. }));
+        // What was watched at one node cannot be written at another one.
+        let part = self.parts.front().filter(|_| follows);
+        let whom = part.map_or(Whom::Last, |part| Whom::Owner(self.world.slot_of(part.index)));
+        let begun = time::now();
+        let Some((replies, completed)) = wires.ask(&self.out, self.pending.len(), whom).await else {
+            self.note_silence(begun);
+            return None;
+        };
+        for reply in replies {
+            self.answered(&reply, completed)?;
+        }
+        Some(())
+    }
+
     /// Writes what was built and reads all its replies.
-    async fn exchange(&mut self, wire: &mut Wire) -> Option<()> {
+    async fn exchange_with(&mut self, wire: &mut Wire) -> Option<()> {
         wire.stream.write_all(&self.out).await.ok()?;
         let mut completed = time::now();
         while !self.pending.is_empty() {
@@ -371,7 +360,7 @@ impl Session {
         let bound = match self.seat.via {
             Some(_) => self.world.bound + SLACK,
             // Who asks the server itself sees what the server has acknowledged: this checks the checker.
-            None => Duration::ZERO,
+            None => self.world.direct_bound,
         };
         Read {
             session: self.id,

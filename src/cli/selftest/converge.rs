@@ -3,11 +3,14 @@
 use super::cell::{Broken, Content};
 use super::client::Seat;
 use super::exchange::Raw;
+use super::nodes::Servers;
 use super::requests;
 use super::server_faults;
 use super::workload::Op;
 use super::world::World;
 use nearhit::resp::Version;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -18,25 +21,26 @@ const TIMES: usize = 3;
 /// How long one database may take on one connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Compares every key with every read in both protocols through each of `seats` with what `direct` says. Gives back how
-/// many replies were compared.
+/// Compares every key with every read in both protocols through each of `seats` with what the servers say. Gives back how many
+/// replies were compared.
 ///
 /// # Errors
 ///
 /// Who did not answer.
-pub(super) async fn check(world: &World, direct: &str, seats: &[Seat]) -> Result<u64, String> {
+pub(super) async fn check(world: &World, servers: &Servers, seats: &[Seat]) -> Result<u64, String> {
     let mut compared = 0;
     for version in [Version::V2, Version::V3] {
         for place in 0..world.dbs.len() {
             let questions = questions(world, place);
+            let owners = owners(world, servers, &questions).await?;
             // The guest is nobody special here; everybody may read everything by now.
             for seat in seats.iter().filter(|seat| seat.version == version) {
-                let before = ask(world, direct, seat, place, &questions).await?;
+                let before = ask_owners(world, &owners, seat, place, &questions).await?;
                 let mut near = Vec::new();
                 for _ in 0..TIMES {
                     near.push(ask(world, &seat.addr.now(), seat, place, &questions).await?);
                 }
-                let after = ask(world, direct, seat, place, &questions).await?;
+                let after = ask_owners(world, &owners, seat, place, &questions).await?;
                 compared += compare(world, seat, &questions, [&before, &after], &near);
             }
         }
@@ -54,6 +58,7 @@ fn questions(world: &World, place: usize) -> Vec<Question> {
         let Some(part) = world.meet(index, None) else { continue };
         let mut ops: Vec<Op> = Vec::new();
         for op in Op::reads(world.kind(index)) {
+            let op = &if world.tagged { op.before_a_cluster() } else { *op };
             // MGET of several keys is MGET of one here.
             if !ops.contains(op) {
                 ops.push(*op);
@@ -67,6 +72,52 @@ fn questions(world: &World, place: usize) -> Vec<Question> {
         }
     }
     questions
+}
+
+/// Who is to be asked each of these, once nothing moves any more.
+async fn owners(world: &World, servers: &Servers, questions: &[Question]) -> Result<Vec<String>, String> {
+    let Servers::Cluster(cluster) = servers else {
+        let primary = servers.target().addr.now();
+        return Ok(vec![primary; questions.len()]);
+    };
+    cluster.wait_until_whole().await?;
+    let mut owners = BTreeMap::new();
+    for (index, ..) in questions {
+        let slot = world.slot_of(*index);
+        if let Entry::Vacant(unknown) = owners.entry(slot.get()) {
+            unknown.insert(cluster.owner_address(slot).await?);
+        }
+    }
+    let owner = |(index, ..): &Question| owners.get(&world.slot_of(*index).get()).cloned();
+    Ok(questions.iter().filter_map(owner).collect())
+}
+
+/// Asks everybody what he has.
+async fn ask_owners(
+    world: &World,
+    owners: &[String],
+    seat: &Seat,
+    place: usize,
+    questions: &[Question],
+) -> Result<Vec<Vec<u8>>, String> {
+    let mut replies = vec![Vec::new(); questions.len()];
+    let all: BTreeSet<_> = owners.iter().collect();
+    for owner in all {
+        let own: Vec<usize> = (0..questions.len())
+            .filter(|number| owners.get(*number) == Some(owner))
+            .collect();
+        let asked: Vec<_> = own
+            .iter()
+            .filter_map(|number| questions.get(*number).cloned())
+            .collect();
+        let answers = ask(world, owner, seat, place, &asked).await?;
+        for (number, answer) in own.into_iter().zip(answers) {
+            if let Some(reply) = replies.get_mut(number) {
+                *reply = answer;
+            }
+        }
+    }
+    Ok(replies)
 }
 
 async fn ask(

@@ -23,6 +23,8 @@ pub(super) enum Reach {
     Replica,
     /// The sentinels.
     Sentinel,
+    /// The nodes of a cluster.
+    Cluster,
 }
 
 /// One kind of fault.
@@ -68,10 +70,22 @@ pub(super) enum Fault {
     /// A replica is to be sent everything once more.
     ReplicaResync,
     FailOver,
+    /// A slot goes to another node and comes back.
+    SlotMove,
+    /// It goes there, and takes a rest half way.
+    SlotHalf,
+    /// Another node takes it, and the keys are gone.
+    SlotTake,
+    /// A replica takes its primary's place, which loses nothing.
+    ClusterFailOver,
+    PrimaryKill,
+    PrimaryStop,
+    FollowerKill,
+    FlushAll,
 }
 
 /// All kinds; a fault's place here is its bit.
-pub(super) const ALL: [(Fault, &str, Reach); 38] = [
+pub(super) const ALL: [(Fault, &str, Reach); 46] = [
     (Fault::DelayTo, "delay-to", Reach::Path),
     (Fault::DelayFrom, "delay-from", Reach::Path),
     (Fault::DelayCrossed, "delay-crossed", Reach::Path),
@@ -110,6 +124,14 @@ pub(super) const ALL: [(Fault, &str, Reach); 38] = [
     (Fault::ReplicaLink, "replica-link", Reach::Replica),
     (Fault::ReplicaResync, "replica-resync", Reach::Replica),
     (Fault::FailOver, "failover", Reach::Sentinel),
+    (Fault::SlotMove, "slot-move", Reach::Cluster),
+    (Fault::SlotHalf, "slot-half", Reach::Cluster),
+    (Fault::SlotTake, "slot-take", Reach::Cluster),
+    (Fault::ClusterFailOver, "cluster-failover", Reach::Cluster),
+    (Fault::PrimaryKill, "primary-kill", Reach::Cluster),
+    (Fault::PrimaryStop, "primary-stop", Reach::Cluster),
+    (Fault::FollowerKill, "follower-kill", Reach::Cluster),
+    (Fault::FlushAll, "flushall", Reach::Cluster),
 ];
 
 impl Fault {

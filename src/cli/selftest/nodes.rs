@@ -1,6 +1,8 @@
-//! The checker's own servers: a primary, replicas that follow it, sentinels that watch them; and who takes whose place.
+//! The servers of a run; of the checker's own: a primary, replicas that follow it, sentinels that watch them, and who takes
+//! whose place.
 
 use super::Failure;
+use super::cluster::Cluster;
 use super::server_faults::add_guest;
 use super::servers::{Place, Process, Redis, Target, free_port};
 use super::topology::Topology;
@@ -22,6 +24,74 @@ const FAILOVER: Duration = Duration::from_secs(30);
 const UNFIT: Duration = Duration::from_secs(4);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(10);
+
+/// The servers of a run.
+#[derive(Debug)]
+pub(super) enum Servers {
+    /// Somebody else's.
+    Foreign(Target),
+    Group(Nodes),
+    Cluster(Cluster),
+}
+
+impl Servers {
+    pub(super) fn are_ours(&self) -> bool {
+        !matches!(self, Self::Foreign(_))
+    }
+
+    /// The primary, wherever it is; of a cluster, a node.
+    pub(super) fn target(&self) -> Target {
+        match self {
+            Self::Foreign(target) => target.clone(),
+            Self::Group(nodes) => nodes.target.clone(),
+            Self::Cluster(cluster) => cluster.any(),
+        }
+    }
+
+    /// What an instance is told of them; `None`: an address.
+    pub(super) fn url(&self) -> Option<String> {
+        match self {
+            Self::Foreign(_) => None,
+            Self::Group(nodes) => nodes.url(),
+            Self::Cluster(cluster) => Some(cluster.url()),
+        }
+    }
+
+    /// All nodes.
+    pub(super) fn all(&self) -> Vec<Target> {
+        match self {
+            Self::Foreign(target) => vec![target.clone()],
+            Self::Group(nodes) => nodes.all(),
+            Self::Cluster(cluster) => cluster.all(),
+        }
+    }
+
+    /// A primary of ours and its replicas.
+    pub(super) fn group(&mut self) -> Result<&mut Nodes, String> {
+        match self {
+            Self::Group(nodes) => Ok(nodes),
+            Self::Foreign(_) => Err("somebody else's server".to_owned()),
+            Self::Cluster(_) => Err("a cluster has several primaries".to_owned()),
+        }
+    }
+
+    /// The cluster.
+    pub(super) fn cluster(&mut self) -> Result<&mut Cluster, String> {
+        match self {
+            Self::Cluster(cluster) => Ok(cluster),
+            Self::Foreign(_) | Self::Group(_) => Err("no cluster of ours".to_owned()),
+        }
+    }
+
+    /// Stops those that are ours.
+    pub(super) async fn stop(&mut self) {
+        match self {
+            Self::Foreign(_) => {}
+            Self::Group(nodes) => nodes.stop().await,
+            Self::Cluster(cluster) => cluster.stop().await,
+        }
+    }
+}
 
 /// A primary, who follows it, and who watches them.
 #[derive(Debug)]
@@ -63,7 +133,7 @@ impl Nodes {
             replicas: Vec::new(),
             sentinels: Vec::new(),
         };
-        let replicas = if topology.replicates() { REPLICAS } else { 0 };
+        let replicas = if topology.reads_replicas() { REPLICAS } else { 0 };
         for number in 0..replicas {
             let dir = dir.join(format!("replica-{number}"));
             let mut replica = Redis::new(program.to_owned(), dir, args, None)?;
@@ -83,19 +153,14 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// The primary, wherever it is.
-    pub(super) fn target(&self) -> Target {
-        self.target.clone()
-    }
-
     /// All nodes, the primary first.
-    pub(super) fn all(&self) -> Vec<Target> {
+    fn all(&self) -> Vec<Target> {
         let replicas = self.replicas.iter().map(Redis::target);
         std::iter::once(self.primary.target()).chain(replicas).collect()
     }
 
     /// What an instance is told of them; `None`: an address.
-    pub(super) fn url(&self) -> Option<String> {
+    fn url(&self) -> Option<String> {
         let sentinels: Vec<_> = self.sentinels.iter().map(|sentinel| sentinel.addr()).collect();
         (!sentinels.is_empty()).then(|| format!("redis+sentinel://{}/{GROUP}", sentinels.join(",")))
     }
@@ -203,7 +268,7 @@ impl Nodes {
     }
 
     /// Stops them all.
-    pub(super) async fn stop(&mut self) {
+    async fn stop(&mut self) {
         for sentinel in &mut self.sentinels {
             sentinel.process.stop().await;
         }
@@ -263,13 +328,14 @@ impl Sentinel {
     }
 }
 
-fn text(asked: std::io::Result<Value>) -> String {
+/// A reply as text; empty where there was none.
+pub(super) fn text(asked: std::io::Result<Value>) -> String {
     let bytes = asked.ok().and_then(|value| value.as_bytes().map(<[u8]>::to_vec));
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
 /// The words of a list; none where there was no answer.
-fn words(asked: std::io::Result<Value>) -> Vec<String> {
+pub(super) fn words(asked: std::io::Result<Value>) -> Vec<String> {
     match asked {
         Ok(Value::Array(items)) => items.into_iter().map(|item| text(Ok(item))).collect(),
         _ => Vec::new(),

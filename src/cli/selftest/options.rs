@@ -107,7 +107,7 @@ fn topology(name: Option<&str>, foreign: bool) -> Result<Topology, Failure> {
         let known = Topology::names();
         Failure::new(format!("--topology: there is no '{name}'; there are {known}"))
     })?;
-    match foreign && topology.replicates() {
+    match foreign && topology != Topology::Single {
         true => Err(Failure::new(
             "--topology is for servers of our own, not for --upstream".to_owned(),
         )),
@@ -235,10 +235,13 @@ mod tests {
                 .contains("--topology sentinel")
         );
         assert!(
-            read(flags("cluster", "all"))
+            read(flags("ring", "all"))
                 .unwrap_err()
-                .contains("single, replicas, sentinel")
+                .contains("single, replicas, sentinel, cluster")
         );
+        assert!(has("cluster", Fault::SlotMove) && !has("sentinel", Fault::SlotMove));
+        assert!(has("cluster", Fault::KillTracked) && !has("cluster", Fault::SwapDb));
+        assert!(!has("cluster", Fault::RestartEmpty) && !has("cluster", Fault::StallAll));
     }
 
     #[test]

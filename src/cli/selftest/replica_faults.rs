@@ -8,13 +8,11 @@ use tokio::time::sleep;
 
 impl ServerLane<'_> {
     fn nodes(&mut self) -> Result<&mut Nodes, String> {
-        self.nodes
-            .as_deref_mut()
-            .ok_or_else(|| "somebody else's server".to_owned())
+        self.servers.group()
     }
 
     fn some_replica(&mut self) -> usize {
-        let count = self.nodes.as_ref().map_or(0, |nodes| nodes.replicas.len());
+        let count = self.nodes().map_or(0, |nodes| nodes.replicas.len());
         self.random.index(count)
     }
 

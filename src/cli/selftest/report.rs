@@ -50,8 +50,8 @@ impl Report<'_> {
             format!("{checked} operations checked, {wanted} wanted"),
         );
         // Without a cache replicas are all there is to check; more reads than otherwise go there.
-        let replicates = self.options.topology.replicates();
-        let caches = !replicates || modes::caches(self.options.mode.as_deref());
+        let reads_replicas = self.options.topology.reads_replicas();
+        let caches = !reads_replicas || modes::caches(self.options.mode.as_deref());
         let least = reads * LEAST_HIT_SHARE / 100;
         too_few(caches && hits < least.max(1), format!("{hits} hits of {reads} reads"));
         too_few(caches && joins == 0, "no read joined another one's fetch".to_owned());
@@ -71,7 +71,10 @@ impl Report<'_> {
             caches && stalled && lapsed == 0,
             "no lease lapsed although connections stalled".to_owned(),
         );
-        too_few(replicates && at_replicas == 0, "no replica was read from".to_owned());
+        too_few(
+            reads_replicas && at_replicas == 0,
+            "no replica was read from".to_owned(),
+        );
         let why = self.compared.as_ref().err().map_or("", String::as_str);
         too_few(
             self.replies_compared() == 0,

@@ -43,7 +43,15 @@ pub(super) fn operation(out: &mut Vec<u8>, op: Op, names: &[Vec<u8>], content: C
         Op::SetPx => request(out, &[b"SET", first, text, b"PX", millis]),
         Op::EvalSet => request(out, &[b"EVAL", SET, b"1", first, text]),
         Op::EvalSetUndeclared => request(out, &[b"EVAL", SET_UNDECLARED, b"0", first, text]),
-        Op::Del | Op::DelPair => many(out, b"DEL", names),
+        Op::Del | Op::DelPair | Op::DelMany => many(out, b"DEL", names),
+        Op::MsetMany => {
+            encode::array_header(out, 1 + 2 * names.len());
+            encode::bulk(out, b"MSET");
+            names
+                .iter()
+                .flat_map(|name| [name, text])
+                .for_each(|arg| encode::bulk(out, arg));
+        }
         Op::Pexpire => request(out, &[b"PEXPIRE", first, millis]),
         Op::Persist => request(out, &[b"PERSIST", first]),
         Op::Rename => request(out, &[b"RENAME", first, second]),

@@ -2,11 +2,12 @@
 
 use super::Failure;
 use super::client::{self, Seat};
+use super::cluster::Cluster;
 use super::converge;
 use super::faults::{Fault, Marks, Order, Reach};
 use super::findings::Findings;
 use super::modes;
-use super::nodes::Nodes;
+use super::nodes::{Nodes, Servers};
 use super::options::Options;
 use super::path_faults::PathLane;
 use super::proof::Proof;
@@ -14,6 +15,7 @@ use super::relay::Relay;
 use super::report::Report;
 use super::server_faults::{self, GUEST, ServerLane};
 use super::servers::{Instance, Place, Redis, Target};
+use super::topology::Topology;
 use super::workload::Random;
 use super::world::World;
 use nearhit::resp::Version;
@@ -67,8 +69,7 @@ async fn run(options: &Options) -> Result<Ended, Failure> {
 
 /// The processes of a run.
 struct Stage {
-    /// None: the server is somebody else's.
-    nodes: Option<Nodes>,
+    servers: Servers,
     target: Target,
     relays: Vec<Relay>,
     instances: Vec<Instance>,
@@ -79,26 +80,26 @@ struct Stage {
 impl Stage {
     async fn build(options: &Options, dir: &Path, marks: &Marks) -> Result<Self, Failure> {
         let mut faults = options.faults.clone();
-        let (nodes, target, first_db) = match &options.upstream {
-            Some((target, db, _)) => (None, target.clone(), *db),
-            None => {
-                let nodes = start_nodes(options, dir, &mut faults, marks).await?;
-                let target = nodes.target();
-                (Some(nodes), target, 0)
-            }
+        let (servers, first_db) = match &options.upstream {
+            Some((target, db, _)) => (Servers::Foreign(target.clone()), *db),
+            None => (start_servers(options, dir, &mut faults, marks).await?, 0),
         };
+        let target = servers.target();
         let version = target.command("PING").await;
         version.map_err(|error| Failure::new(format!("ask {}: {error}", target.addr.now())))?;
-        let prefix = match &nodes {
-            Some(_) => String::new(),
-            None => format!("__nearhit_selftest:{}:", time::unix_micros()),
+        let prefix = match servers.are_ours() {
+            true => String::new(),
+            false => format!("__nearhit_selftest:{}:", time::unix_micros()),
         };
         let findings = Findings::new(super::faults::ALL.len());
         let bound = options.bound + options.topology.lag();
-        let mut world = World::new(prefix, vec![first_db, first_db + 1], bound, findings);
+        let dbs = (first_db..).take(options.topology.databases()).collect();
+        let mut world = World::new(prefix, dbs, bound, findings);
+        world.tagged = options.topology == Topology::Cluster;
+        world.direct_bound = options.topology.direct_bound();
         world.orders_commands = modes::orders_commands(options.mode.as_deref());
         let mut stage = Self {
-            nodes,
+            servers,
             target,
             relays: Vec::new(),
             instances: Vec::new(),
@@ -121,8 +122,7 @@ impl Stage {
             } else {
                 self.target.addr.now()
             };
-            let found = self.nodes.as_ref().and_then(Nodes::url);
-            let url = found.unwrap_or_else(|| upstream(options, &addr));
+            let url = self.servers.url().unwrap_or_else(|| upstream(options, &addr));
             let dir = dir.join(format!("nearhit-{number}"));
             let mut instance = Instance::new(dir, &url, &settings(options, number))?;
             instance.start().await?;
@@ -136,26 +136,36 @@ impl Stage {
         for mut instance in self.instances {
             instance.process.stop().await;
         }
-        match self.nodes {
-            Some(mut nodes) => nodes.stop().await,
-            None => remove_keys(&self.world, &self.target).await,
+        let mut servers = self.servers;
+        match servers.are_ours() {
+            true => servers.stop().await,
+            false => remove_keys(&self.world, &self.target).await,
         }
     }
 }
 
 /// Starts the servers of a run; takes a fault from the list that they do not bear.
-async fn start_nodes(options: &Options, dir: &Path, faults: &mut Vec<Fault>, marks: &Marks) -> Result<Nodes, Failure> {
+async fn start_servers(
+    options: &Options,
+    dir: &Path,
+    faults: &mut Vec<Fault>,
+    marks: &Marks,
+) -> Result<Servers, Failure> {
     let program = super::super::sandbox::find_server(options.redis_server.clone())
         .map_err(|failure| Failure::new(failure.message))?;
-    let faketime = server_faults::faketime().filter(|_| faults.contains(&Fault::ClockJump));
     let args = modes::server_args(options.mode.as_deref());
+    if options.topology == Topology::Cluster {
+        return Cluster::start(&program, dir, args).await.map(Servers::Cluster);
+    }
+    let faketime = server_faults::faketime().filter(|_| faults.contains(&Fault::ClockJump));
     let redis = start_redis(program.clone(), dir, args, faketime).await?;
     if faults.contains(&Fault::ClockJump) && redis.faketime.is_none() {
         let why = "libfaketime is not installed, or this server does not start with it".to_owned();
         marks.skip(Fault::ClockJump, why);
         faults.retain(|fault| *fault != Fault::ClockJump);
     }
-    Nodes::around(redis, &program, dir, args, options.topology).await
+    let nodes = Nodes::around(redis, &program, dir, args, options.topology).await?;
+    Ok(Servers::Group(nodes))
 }
 
 /// Starts a server, with libfaketime if there is one and the server bears it.
@@ -246,7 +256,7 @@ async fn perform(options: &Options, stage: &mut Stage, marks: &Marks) -> Result<
     }
     sleep(stage.world.bound + Duration::from_millis(500)).await;
     let near: Vec<Seat> = seats.into_iter().filter(|seat| seat.via.is_some()).collect();
-    let compared = converge::check(&stage.world, &stage.target.addr.now(), &near).await;
+    let compared = converge::check(&stage.world, &stage.servers, &near).await;
     stage.world.close();
     let report = Report {
         options,
@@ -270,8 +280,8 @@ async fn perform(options: &Options, stage: &mut Stage, marks: &Marks) -> Result<
 /// Who the clients are: those of nearhit, then those directly at the server.
 fn seats(options: &Options, stage: &Stage) -> Vec<Seat> {
     let guest = stage
-        .nodes
-        .is_some()
+        .servers
+        .are_ours()
         .then(|| (GUEST.to_owned(), GUEST.as_bytes().to_vec()));
     let version = |number: usize| match number.is_multiple_of(2) {
         true => Version::V2,
@@ -284,6 +294,7 @@ fn seats(options: &Options, stage: &Stage) -> Vec<Seat> {
         let port = stage.instances.get(instance).map_or(0, |instance| instance.port);
         seats.push(Seat {
             addr: Place::at(format!("127.0.0.1:{port}")),
+            nodes: Vec::new(),
             via: Some(instance),
             version: version(turn),
             depth: if (turn / 2).is_multiple_of(2) { 1 } else { 32 },
@@ -293,11 +304,17 @@ fn seats(options: &Options, stage: &Stage) -> Vec<Seat> {
             credentials: guest.clone().filter(|_| turn % 5 == 3),
         });
     }
+    let nodes = match &stage.servers {
+        Servers::Cluster(cluster) => cluster.addresses(),
+        Servers::Foreign(_) | Servers::Group(_) => Vec::new(),
+    };
     seats.extend((0..FOREIGN).map(|number| Seat {
         addr: stage.target.addr.clone(),
+        nodes: nodes.clone(),
         via: None,
         version: version(number),
-        depth: if number < 2 { 1 } else { 8 },
+        // Who follows redirections cannot do so with several operations at once.
+        depth: if number < 2 || !nodes.is_empty() { 1 } else { 8 },
         quiet: false,
         db: number % stage.world.dbs.len(),
         credentials: stage.target.credentials.clone(),
@@ -352,7 +369,7 @@ async fn make_faults(options: &Options, stage: &mut Stage, marks: &Marks, proof:
         faults: Order::new(server),
         random: Random::new(options.seed, u64::MAX),
         clear: &clear,
-        nodes: stage.nodes.as_mut(),
+        servers: &mut stage.servers,
     };
     let path = PathLane {
         world: &stage.world,

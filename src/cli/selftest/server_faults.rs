@@ -2,7 +2,7 @@
 
 use super::cell::Outcome;
 use super::faults::{Fault, Marks, Order};
-use super::nodes::Nodes;
+use super::nodes::Servers;
 use super::servers::Target;
 use super::workload::Random;
 use super::world::World;
@@ -27,8 +27,8 @@ const SPARE_DB: &[u8] = b"15";
 pub(super) struct ServerLane<'a> {
     pub(super) world: &'a Arc<World>,
     pub(super) marks: &'a Marks,
-    /// The checker's own servers; `None`: it is somebody else's.
-    pub(super) nodes: Option<&'a mut Nodes>,
+    pub(super) servers: &'a mut Servers,
+    /// Who is told what a fault is made of; in a cluster, another primary for each.
     pub(super) target: Target,
     /// The instances' addresses.
     pub(super) instances: Vec<Target>,
@@ -48,6 +48,7 @@ impl ServerLane<'_> {
     pub(super) async fn run(mut self) {
         while let Some(fault) = self.faults.next(&mut self.random, self.world) {
             self.marks.begin(fault, self.world);
+            self.choose_primary().await;
             let made = self.make(fault).await;
             self.world.resume_writes();
             self.marks.end(fault, made);
@@ -93,6 +94,14 @@ impl ServerLane<'_> {
             Fault::ReplicaLink => self.replica_link(time).await,
             Fault::ReplicaResync => self.replica_resync(time).await,
             Fault::FailOver => self.fail_over().await,
+            Fault::SlotMove => self.slot_move(time).await,
+            Fault::SlotHalf => self.slot_half(time).await,
+            Fault::SlotTake => self.slot_take(time).await,
+            Fault::ClusterFailOver => self.cluster_failover().await,
+            Fault::PrimaryKill => self.primary_kill().await,
+            Fault::PrimaryStop => self.primary_stop(time).await,
+            Fault::FollowerKill => self.follower_kill().await,
+            Fault::FlushAll => self.flush_all().await,
             _ => Err("not a fault of the server".to_owned()),
         }
     }
@@ -103,11 +112,7 @@ impl ServerLane<'_> {
 
     /// What replicas do not hear from their primary.
     async fn say_everywhere(&self, line: &str) -> Made {
-        let nodes = self
-            .nodes
-            .as_deref()
-            .map_or_else(|| vec![self.target.clone()], Nodes::all);
-        for node in nodes {
+        for node in self.servers.all() {
             node.command(line).await.map_err(text)?;
         }
         Ok(())
@@ -160,7 +165,7 @@ impl ServerLane<'_> {
     }
 
     async fn stop(&mut self, time: Duration) -> Made {
-        let redis = &self.nodes.as_deref().ok_or("somebody else's server")?.primary;
+        let redis = &self.servers.group()?.primary;
         redis.process.signal(Signal::STOP);
         sleep(time).await;
         redis.process.signal(Signal::CONT);
@@ -182,7 +187,7 @@ impl ServerLane<'_> {
     async fn restart_empty(&mut self) -> Made {
         self.quiet().await?;
         let parts = self.world.begin_loss(&self.world.dbs);
-        let redis = &mut self.nodes.as_deref_mut().ok_or("somebody else's server")?.primary;
+        let redis = &mut self.servers.group()?.primary;
         redis.process.kill().await;
         redis.forget_data();
         let started = redis.start(&[]).await.map_err(|failure| failure.message);
@@ -203,7 +208,7 @@ impl ServerLane<'_> {
         self.set("appendonly", "yes").await?;
         self.wait_for_aof().await?;
         sleep(self.random.millis(50, 300)).await;
-        let redis = &mut self.nodes.as_deref_mut().ok_or("somebody else's server")?.primary;
+        let redis = &mut self.servers.group()?.primary;
         redis.process.kill().await;
         let started = redis.start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
         started.map_err(|failure| failure.message)?;
@@ -296,9 +301,27 @@ impl ServerLane<'_> {
         failed.map_or(Ok(()), Err)
     }
 
+    /// FLUSHALL through an instance, which must reach every node.
+    async fn flush_all(&mut self) -> Made {
+        let chosen = self.random.index(self.instances.len());
+        let instance = self.instances.get(chosen).ok_or("no instance")?.clone();
+        self.quiet().await?;
+        let clear = self.clear.lock().await;
+        let parts = self.world.begin_loss(&self.world.dbs);
+        let flushed = instance.command("FLUSHALL").await.map_err(text);
+        let outcome = if flushed.is_ok() {
+            Outcome::Done
+        } else {
+            Outcome::Unknown
+        };
+        self.world.end_fault(&parts, outcome, Some(chosen));
+        drop(clear);
+        flushed.map(drop)
+    }
+
     async fn jump(&mut self, time: Duration) -> Made {
         let offset = if self.random.below(2) == 0 { "+3600" } else { "-3600" };
-        let redis = &self.nodes.as_deref().ok_or("somebody else's server")?.primary;
+        let redis = &self.servers.group()?.primary;
         self.world.set_clock_jumps(true);
         let jumped = redis.set_clock(offset);
         sleep(time + CLOCK_CACHE).await;

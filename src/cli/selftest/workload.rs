@@ -43,6 +43,9 @@ pub(super) enum Op {
     ExecMset,
     EvalMset,
     DelPair,
+    /// MSET and DEL of keys that nobody writes as a whole.
+    MsetMany,
+    DelMany,
     Incr,
     EvalIncr,
     EvalIncrUndeclared,
@@ -95,6 +98,28 @@ impl Op {
         }
     }
 
+    /// What is asked instead before a cluster: a node runs no script on keys that it is not told, and nearhit splits writes
+    /// over the nodes.
+    pub(super) fn before_a_cluster(self) -> Self {
+        match self {
+            Self::EvalGet => Self::Get,
+            Self::EvalSetUndeclared => Self::MsetMany,
+            Self::EvalIncrUndeclared => Self::EvalIncr,
+            Self::Del => Self::DelMany,
+            other => other,
+        }
+    }
+
+    /// What a node of a cluster itself is asked instead.
+    pub(super) fn at_a_node(self) -> Self {
+        match self {
+            Self::EvalGet | Self::Mget => Self::Get,
+            Self::EvalSetUndeclared => Self::EvalSet,
+            Self::EvalIncrUndeclared => Self::EvalIncr,
+            other => other,
+        }
+    }
+
     /// Whether the server is told which keys a write is about.
     pub(super) fn is_declared(self) -> bool {
         !matches!(self, Self::EvalSetUndeclared | Self::EvalIncrUndeclared)
@@ -114,6 +139,11 @@ impl Op {
             self,
             ExecSet | ExecHset | ExecList | ExecZadd | ExecMset | ExecIncr | CasIncr
         )
+    }
+
+    /// Whether some of its keys may be written although others are not.
+    pub(super) fn is_scattered(self) -> bool {
+        matches!(self, Self::MsetMany | Self::DelMany)
     }
 
     /// Whether it is a script: an error may come from its middle.

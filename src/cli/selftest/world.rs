@@ -1,45 +1,15 @@
 //! What all clients of a run share: the keys, who may write now, which faults are on, and what was found.
 
-use super::cell::{Broken, Cell, Content, Event, Kind, Outcome, Read, Seen, Tail, Ttl, Verdict, What, Write};
+use super::cell::{Broken, Cell, Content, Event, Outcome, Read, Seen, Tail, Ttl, Verdict, What, Write};
 use super::findings::Findings;
+use super::keys::KEYS;
 use super::workload::{Op, Phase, kind_of};
+use nearhit::command::Slot;
 use nearhit::time::{self, Instant};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// All keys of a database.
-const KEYS: usize = 120;
-
-/// Which keys an operation may be about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Region {
-    /// Those that most operations are about.
-    Hot,
-    Cold,
-    /// Read through nearhit only by clients that do nothing else, and only written directly at the server: nothing but
-    /// invalidations and the lease bars an old entry there. Elsewhere a client's other commands do, too.
-    Quiet,
-}
-
-impl Region {
-    /// The first key and how many there are.
-    fn keys(self) -> (usize, usize) {
-        match self {
-            Self::Hot => (0, 20),
-            Self::Cold => (20, 80),
-            Self::Quiet => (100, KEYS - 100),
-        }
-    }
-
-    fn of(index: usize) -> Self {
-        match index % KEYS {
-            0..20 => Self::Hot,
-            20..100 => Self::Cold,
-            _ => Self::Quiet,
-        }
-    }
-}
 /// What a read may be later than the bound: the time it takes itself, on a loaded machine.
 pub(super) const SLACK: Duration = Duration::from_millis(50);
 
@@ -48,13 +18,17 @@ pub(super) const SLACK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct World {
     /// Begins the name of every key.
-    prefix: String,
+    pub(super) prefix: String,
+    /// Names say which slot of a cluster they belong to.
+    pub(super) tagged: bool,
     pub(super) dbs: Vec<u32>,
     /// Guards one key's history; never held while waiting for anything. Two are locked in ascending order only.
     cells: Vec<Mutex<Cell>>,
     pub(super) started: Instant,
     /// How late an acknowledged write may be seen through nearhit.
     pub(super) bound: Duration,
+    /// The same for who asks the servers themselves.
+    pub(super) direct_bound: Duration,
     /// Answers of different commands about one key are in order.
     pub(super) orders_commands: bool,
     ids: AtomicU64,
@@ -97,9 +71,11 @@ impl World {
             cells: cells.collect(),
             orders_commands: true,
             prefix,
+            tagged: false,
             dbs,
             started: time::now(),
             bound,
+            direct_bound: Duration::ZERO,
             ids: AtomicU64::new(1),
             sessions: AtomicU32::new(1),
             stopping: AtomicBool::new(false),
@@ -130,45 +106,8 @@ impl World {
         self.cells.len()
     }
 
-    pub(super) fn kind(&self, index: usize) -> Kind {
-        kind_of(index % KEYS)
-    }
-
-    /// Which of the databases a key is in.
-    pub(super) fn db_of(&self, index: usize) -> u32 {
-        self.dbs.get(index / KEYS).copied().unwrap_or(0)
-    }
-
-    /// A key of the database with this place in the list, by dice.
-    pub(super) fn choose(&self, db: usize, region: Region, dice: u64) -> usize {
-        let (from, count) = region.keys();
-        db * KEYS + from + usize::try_from(dice % count as u64).unwrap_or(0)
-    }
-
-    /// Another key of the same kind in the same region and database.
-    pub(super) fn sibling(&self, index: usize, dice: u64) -> usize {
-        let (db, kind) = (index - index % KEYS, self.kind(index));
-        let (from, count) = Region::of(index).keys();
-        let all: Vec<usize> = (db + from..db + from + count)
-            .filter(|other| *other != index && self.kind(*other) == kind)
-            .collect();
-        let pick = usize::try_from(dice).unwrap_or(0).checked_rem(all.len());
-        pick.and_then(|pick| all.get(pick)).copied().unwrap_or(index)
-    }
-
     pub(super) fn cell(&self, index: usize) -> Option<parking_lot::MutexGuard<'_, Cell>> {
         self.cells.get(index).map(Mutex::lock)
-    }
-
-    /// The keys an operation on this cell names.
-    pub(super) fn names(&self, index: usize, generation: u32, op: Op) -> Vec<Vec<u8>> {
-        let kind = self.kind(index);
-        let name = format!("{}{}{}.{generation}", self.prefix, kind.letter(), index % KEYS);
-        match (kind, op) {
-            (Kind::Pair, Op::Get) => vec![format!("{name}:a").into_bytes()],
-            (Kind::Pair, _) => vec![format!("{name}:a").into_bytes(), format!("{name}:b").into_bytes()],
-            _ => vec![name.into_bytes()],
-        }
     }
 
     pub(super) fn phase(&self, now: Instant) -> Phase {
@@ -328,9 +267,14 @@ impl World {
 
     /// All keys of these databases are about to vanish, while nobody writes. Counters begin anew under other names.
     pub(super) fn begin_loss(&self, dbs: &[u32]) -> Vec<Part> {
+        self.begin_loss_of(|index| dbs.contains(&self.db_of(index)))
+    }
+
+    /// The same for all keys that are `meant`.
+    pub(super) fn begin_loss_of(&self, meant: impl Fn(usize) -> bool) -> Vec<Part> {
         let since = time::now();
         let mut parts = Vec::new();
-        for index in (0..self.keys()).filter(|index| dbs.contains(&self.db_of(*index))) {
+        for index in (0..self.keys()).filter(|index| meant(*index)) {
             let Some(mut cell) = self.cell(index) else { continue };
             if cell.kind.counts() {
                 let tails = cell.retire();
@@ -426,6 +370,15 @@ impl World {
         }
         if !evicting {
             self.evicting.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// The slot is on the move, with its keys: a time to live is counted anew at the node that gets the key.
+    pub(super) fn set_moving(&self, slot: Slot, moving: bool) {
+        for index in (0..self.keys()).filter(|index| self.slot_of(*index) == slot) {
+            if let Some(mut cell) = self.cell(index) {
+                cell.set_moving(moving);
+            }
         }
     }
 
