@@ -38,6 +38,7 @@ const ABOUT_THE_CLIENT: &[&str] = &[
     "client|getname",
     "client|id",
     "client|info",
+    "client|kill",
     "client|list",
     "client|no-evict",
     "client|reply",
@@ -45,6 +46,7 @@ const ABOUT_THE_CLIENT: &[&str] = &[
     "client|setname",
     "hello",
     "select",
+    "unwatch",
 ];
 
 impl Turn<'_> {
