@@ -275,6 +275,21 @@ fn scripts_run_where_their_keys_are() {
 }
 
 #[test]
+fn what_is_wrong_with_a_number_of_keys_the_server_says() {
+    let front = Front::shared();
+    let mut twin = front.twin(2);
+    for tag in cluster_support::TAGS {
+        let key = format!("numbered{tag}");
+        // A node takes these for numbers while it looks for keys, and only then.
+        for number in [" 1", "1x", "", "x", "-1", "0", "99"] {
+            twin.same(&["LMPOP", number, &key, "LEFT"]);
+            twin.same(&["ZUNION", number, &key]);
+            twin.same(&["EVAL", "return 1", number, &key]);
+        }
+    }
+}
+
+#[test]
 fn a_blocked_client_hears_of_an_element_that_somebody_else_pushes() {
     let front = Front::shared();
     let (mut waiting, mut other) = (front.proxy.connect(), front.proxy.connect());
