@@ -43,19 +43,18 @@ pub(super) struct Pin {
 impl Pin {
     /// Whether the session may go home.
     pub(super) fn is_free(&self) -> bool {
-        self.outstanding == 0
-            && !self.uploading
+        self.is_quiet() && self.will_be_free()
+    }
+
+    /// Whether it may once everything on its way is answered.
+    pub(super) fn will_be_free(&self) -> bool {
+        !self.uploading
             && self.transaction.is_none()
             && !self.watching
             && !self.sticky
             && !self.monitoring
             && self.held == 0
             && self.subscriptions.is_empty()
-    }
-
-    /// Whether the session will need it when nothing is on its way any more.
-    pub(super) fn is_kept(&self) -> bool {
-        self.uploading || self.watching || self.sticky || self.monitoring || !self.subscriptions.is_empty()
     }
 
     /// Whether nothing is on its way.
