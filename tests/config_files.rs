@@ -271,6 +271,10 @@ fn settings_that_contradict_each_other_are_refused_where_they_were_set() {
         ("invalidation.prefixes = [\"b\", \"a:b\", \"a:\"]", Code::Conflict),
         ("invalidation.prefixes = [\"\", \"a\"]", Code::Conflict),
         ("invalidation.canary_key = \"\"", Code::Conflict),
+        ("routing.zones = [\"10.0.0.2:6379 eu-1a\"]", Code::BadValue),
+        ("routing.zones = [\"10.0.0.2:0=eu-1a\"]", Code::BadValue),
+        ("routing.addresses = [\"10.0.0.2\"]", Code::BadValue),
+        ("routing.addresses = [\"a:1=b:2\", \"b:2=c:3\"]", Code::Conflict),
     ];
     for (text, code) in cases {
         assert_eq!(codes(text), [code], "{text}");

@@ -5,6 +5,7 @@
 //! A failure prints its seed, and the fewest steps that still fail. `NEARHIT_SEED=… cargo test --test differential` runs
 //! that seed alone; `make differential SECONDS=600` runs fresh seeds for that long.
 
+mod cluster_support;
 mod differential_support;
 mod session_support;
 mod support;

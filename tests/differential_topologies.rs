@@ -1,7 +1,8 @@
 //! The sequences of `differential.rs` again, with nearhit before a primary whose replicas it reads from, and before a group
-//! that sentinels watch: the replies must be those of one server. What is written past nearhit is waited for at the replicas
+//! that sentinels watch, and before a cluster: the replies must be those of one server. What is written past nearhit is waited for at the replicas
 //! before it is read; what is written through it is not.
 
+mod cluster_support;
 mod differential_support;
 mod session_support;
 mod support;
@@ -63,4 +64,28 @@ fn sentinels_change_nothing_nor_does_a_failover() {
         },
         &profile,
     );
+}
+
+#[test]
+fn a_cluster_says_what_the_server_says() {
+    let profile = Profile {
+        name: "cluster",
+        behind: Behind::Cluster,
+        resp3: 40,
+        ..PLAIN
+    };
+    run(Run { base: 8_000_000, ..RUN }, &profile);
+}
+
+#[test]
+fn without_a_cache_a_cluster_says_what_the_server_says() {
+    let profile = Profile {
+        name: "cluster_without_a_cache",
+        behind: Behind::Cluster,
+        nearhit: &["--cache.mode", "off"],
+        cached: false,
+        resp3: 40,
+        ..PLAIN
+    };
+    run(Run { base: 9_000_000, ..RUN }, &profile);
 }

@@ -82,6 +82,23 @@ pub(super) fn redirect_at(request: &Request<'_>) -> Option<usize> {
 }
 
 impl Turn<'_> {
+    /// In front of a cluster a client's reads go to several nodes, and none of them could tell it of all changes: what it kept
+    /// would grow old unseen. `None`: it may be tracked, or asks for something else.
+    pub(super) fn refuse_tracking(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
+        let asks =
+            command.name() == "client|tracking" && request.len() > 2 && !request.arg(2).eq_ignore_ascii_case(b"off");
+        if self.context.nodes.is_none() || !asks {
+            return None;
+        }
+        let text = "ERR nearhit: a client that reads from several nodes of a cluster cannot be tracked; nearhit's own cache needs no tracking of clients";
+        match self.core.pin.as_ref().is_some_and(|pin| pin.transaction.is_some()) {
+            true => self.refuse_queued(command, text),
+            false if self.core.multi.is_some() => self.spoil_waiting(command.id().number(), text),
+            false => self.refuse(command.id().number(), text),
+        }
+        Some(Flow::Next)
+    }
+
     /// CLIENT TRACKING with a client to redirect to.
     pub(super) fn redirect(&mut self, command: &Command, request: &Request<'_>, at: usize) -> Flow {
         if let Err(flow) = self.pin(command.id().number()) {

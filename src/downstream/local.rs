@@ -179,4 +179,11 @@ impl Turn<'_> {
         self.core.pipeline.ready(self.muted, write);
         self.core.answer(number, Outcome::Local);
     }
+
+    /// Answers with an error of our own.
+    pub(super) fn refuse(&mut self, command: u16, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        self.core.pipeline.ready(self.muted, |out| encode::error(out, text));
+        self.core.answer(command, Outcome::Error);
+    }
 }

@@ -24,7 +24,7 @@ use super::switch;
 use crate::coherence::Keys;
 use crate::command::{Command, Effect, Origin, Pin as Why, Place, flag};
 use crate::metrics::{Disconnect, Outcome};
-use crate::resp::{Request, encode};
+use crate::resp::Request;
 use crate::time::Instant;
 use crate::upstream::Loss;
 
@@ -329,14 +329,5 @@ impl Pin {
                 _ => Special::No,
             },
         }
-    }
-}
-
-impl Turn<'_> {
-    /// Answers with an error of our own.
-    pub(super) fn refuse(&mut self, command: u16, text: impl AsRef<[u8]>) {
-        let text = text.as_ref();
-        self.core.pipeline.ready(self.muted, |out| encode::error(out, text));
-        self.core.answer(command, Outcome::Error);
     }
 }

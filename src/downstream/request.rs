@@ -13,7 +13,7 @@ use super::monitor;
 use super::rights::{AclChange, is_http};
 use super::session::{Core, Replies, Session};
 use crate::coherence::{Keys, Sight};
-use crate::command::{Cacheable, Command, CommandTable, Effect, Last, Lookup, Pin, Place, Slot, flag};
+use crate::command::{Cacheable, Command, CommandTable, Effect, Last, Lookup, Pin, Place, Slot, error_text, flag};
 use crate::metrics::{OTHER, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::resp::{Request, Version, encode};
@@ -174,6 +174,9 @@ impl<'a> Turn<'a> {
 
     fn known(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         self.note_slot(command, request);
+        if let Some(flow) = self.refuse_tracking(command, request) {
+            return flow;
+        }
         if self.core.multi.is_some()
             && let Some(flow) = self.while_waiting(command, request)
         {
@@ -189,6 +192,9 @@ impl<'a> Turn<'a> {
             && !(past_watch && pin.only_watches())
         {
             let queued = pin.transaction.is_some();
+            if self.begins_waiting(command, request) {
+                return self.begin_waiting(command, request);
+            }
             return match self.on_another_node(command, request) {
                 Some(flow) => flow,
                 None => self.while_pinned(command, request, queued),
@@ -292,10 +298,9 @@ impl<'a> Turn<'a> {
     }
 
     fn forward_unknown(&mut self, request: &Request<'_>) -> Flow {
-        if self.core.multi.is_some()
-            && let Some(flow) = self.end_waiting(OTHER)
-        {
-            return flow;
+        if self.core.multi.is_some() {
+            self.spoil_waiting(OTHER, error_text::unknown(&self.table.lookup(request), request));
+            return Flow::Next;
         }
         if let Err(flow) = self.pin(OTHER) {
             return flow;

@@ -204,6 +204,13 @@ impl Transaction {
     }
 }
 
+/// What every server refuses, whoever asks: a transaction with it fails.
+pub(super) fn refused_everywhere() -> Vec<u8> {
+    let mut wrong_arity = Vec::new();
+    encode::request(&mut wrong_arity, [b"GET".as_slice()]);
+    wrong_arity
+}
+
 /// What stands in the queue for a command that only nearhit knows: everybody may ask for it, and nothing comes of it.
 fn harmless() -> Vec<u8> {
     let mut frame = Vec::new();
@@ -361,9 +368,7 @@ impl Noted {
 impl Turn<'_> {
     /// Refuses a command within MULTI, in Redis' words, and lets Redis know that the transaction has failed.
     pub(super) fn refuse_queued(&mut self, command: &Command, text: &str) {
-        let mut wrong_arity = Vec::new();
-        encode::request(&mut wrong_arity, [b"GET".as_slice()]);
-        self.send_on_pin(None, &wrong_arity);
+        self.send_on_pin(None, &refused_everywhere());
         self.refuse(command.id().number(), text);
     }
 

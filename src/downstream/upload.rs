@@ -76,6 +76,10 @@ impl Turn<'_> {
         if self.core.must_wait() {
             return Some(Flow::Hold);
         }
+        self.note_slot(command, request);
+        if self.is_pinned_elsewhere() {
+            return None;
+        }
         match self.try_pin() {
             Ok(()) => {}
             Err(None) => return Some(Flow::Hold),
@@ -123,6 +127,8 @@ impl Turn<'_> {
             && matches!(command.effect, Effect::Write | Effect::Read | Effect::None)
             && command.takes(complete + unfinished)
             && !self.is_listening()
+            // Whether it is queued is known with its node.
+            && self.core.multi.is_none()
             // Who watches is shown all of a request.
             && !self.monitored
             && pin.is_none_or(|pin| {

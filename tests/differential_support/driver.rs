@@ -6,14 +6,16 @@ use super::steps::{Send, Step};
 use super::wanted::{self, Alike};
 use super::{Behind, Profile};
 use crate::session_support::{CACHE_ALL, Dice, hits, wait_for_cache};
-use crate::support::resp::{decode, encode};
+use crate::support::resp::encode;
 use crate::support::{Nearhit, RedisServer, Reply, Resp, SOON};
 use ::nearhit::time::now;
 use std::time::Duration;
 
-/// The database of the canary. No sequence goes there.
+/// The database of the canary. No sequence goes there. A cluster has none to spare: there is a canary at each node, whose
+/// keys every sequence finds, and may delete.
 const CAGE: &str = "15";
-const CANARY: &str = "canary";
+const CANARY: &[&str] = &["canary"];
+const CANARIES: &[&str] = &["{a}canary", "{b}canary", "{c}canary"];
 
 /// Why a sequence failed.
 #[derive(Debug)]
@@ -53,10 +55,13 @@ pub struct Driver {
     _server: RedisServer,
 }
 
-/// A cached key, by which one sees that every message of the server so far has been heeded.
+/// A cached key of each node, by which one sees that every message of the server so far has been heeded.
 struct Canary {
     client: Option<Resp>,
     sung: u64,
+    keys: &'static [&'static str],
+    /// It is in [`CAGE`].
+    caged: bool,
 }
 
 impl Driver {
@@ -64,27 +69,36 @@ impl Driver {
         let (server, mut stage) = (stage::server(profile), Stage::start(profile));
         let url = stage.url(profile.login);
         let routing: &[&str] = match profile.behind {
-            Behind::Server => &[],
+            Behind::Server | Behind::Cluster => &[],
             Behind::Replicas | Behind::Sentinels => &["--routing.reads", "prefer-replica"],
         };
         let nearhit = Nearhit::serve_with(&url, &[CACHE_ALL, routing, profile.nearhit].concat());
-        if profile.behind != Behind::Server {
-            stage.wait_until_found(&nearhit);
-        }
+        stage.wait_until_found(&nearhit);
         if profile.cached {
             wait_for_cache(&nearhit);
         }
+        let (caged, keys) = match profile.behind {
+            Behind::Cluster => (false, CANARIES),
+            _ => (true, CANARY),
+        };
         let client = profile.cached.then(|| {
             let mut client = nearhit.connect();
-            client.lines_ok(&[&format!("SELECT {CAGE}")]);
+            if caged {
+                client.lines_ok(&[&format!("SELECT {CAGE}")]);
+            }
             client
         });
         // After everything that counts: what nearhit holds at the server is none of the test's.
-        let proxied = Side::new(stage.primary(), nearhit.addr(), profile.password);
+        let proxied = Side::new(stage.primaries(), nearhit.addr(), profile.password);
         Self {
-            direct: Side::new(&server, server.addr(), profile.password),
+            direct: Side::new(std::slice::from_ref(&server), server.addr(), profile.password),
             proxied,
-            canary: Canary { client, sung: 0 },
+            canary: Canary {
+                client,
+                sung: 0,
+                keys,
+                caged,
+            },
             heard: Vec::new(),
             patience: SOON,
             nearhit,
@@ -103,7 +117,7 @@ impl Driver {
     pub fn fail_over(&mut self) {
         self.stage.fail_over();
         self.stage.wait_until_found(&self.nearhit);
-        self.proxied = Side::new(self.stage.primary(), self.nearhit.addr(), self.password);
+        self.proxied = Side::new(self.stage.primaries(), self.nearhit.addr(), self.password);
     }
 
     /// Runs a sequence from a clean start to a clean end.
@@ -251,13 +265,20 @@ impl Driver {
         };
         self.canary.sung += 1;
         let song = self.canary.sung.to_string();
+        let (caged, keys) = (self.canary.caged, self.canary.keys);
         for side in [&mut self.direct, &mut self.proxied] {
-            for words in [&["SELECT", CAGE][..], &["SET", CANARY, &song], &["SELECT", "0"]] {
-                side.ask(words);
+            if caged {
+                side.ask(&["SELECT", CAGE]);
+            }
+            for key in keys {
+                side.ask(&["SET", key, &song]);
+            }
+            if caged {
+                side.ask(&["SELECT", "0"]);
             }
         }
         until("nearhit to hear of a write past it", || {
-            client.line("GET canary") == *song
+            keys.iter().all(|key| client.cmd(&["GET", key]) == *song)
         })
     }
 
@@ -276,7 +297,7 @@ impl Driver {
             self.proxied.write(at, &encode(&["QUIT"]));
             self.follow(step, at, Alike::Exact)?;
         }
-        let digests = [&mut self.direct, &mut self.proxied].map(|side| decode(&side.ask(&["DEBUG", "DIGEST"])));
+        let digests = [&mut self.direct, &mut self.proxied].map(Side::digest);
         match digests[0] == digests[1] {
             true => Ok(()),
             false => Err("the servers hold different data".to_owned()),
@@ -288,15 +309,17 @@ impl Canary {
     /// Waits until the canary is cached, so that only a message of the server can end that.
     fn prime(&mut self) -> Result<(), String> {
         let Some(client) = &mut self.client else { return Ok(()) };
-        until("the canary to be cached", || {
-            client.line("GET canary");
-            let report = client.line("PROXY INSPECT canary").items();
+        let keys = self.keys;
+        let mut is_cached = |key: &str| {
+            client.cmd(&["GET", key]);
+            let report = client.cmd(&["PROXY", "INSPECT", key]).items();
             let cached = report
                 .iter()
                 .position(|item| *item == "cached")
                 .map(|at| &report[at + 1]);
             matches!(cached, Some(Reply::Int(1) | Reply::Bool(true)))
-        })
+        };
+        until("the canary to be cached", || keys.iter().all(|key| is_cached(key)))
     }
 }
 

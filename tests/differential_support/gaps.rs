@@ -3,7 +3,7 @@
 use crate::session_support::Dice;
 
 /// Every kind of key, of which `{any}` is one. The type is what the key usually holds.
-const KEY_KINDS: [&str; 12] = ["s", "b", "g", "p", "l", "u", "one", "h", "oneh", "z", "onez", "x"];
+pub const KEY_KINDS: [&str; 12] = ["s", "b", "g", "p", "l", "u", "one", "h", "oneh", "z", "onez", "x"];
 
 /// Stands for the number of a connection's client, as its side knows it.
 pub const CLIENT: &str = "<client>";

@@ -11,6 +11,7 @@
     reason = "each test binary compiles this module and uses its own part of it"
 )]
 
+pub mod clustered;
 pub mod driver;
 pub mod gaps;
 pub mod grammar;
@@ -30,6 +31,8 @@ pub enum Behind {
     Replicas,
     /// The same, known to three sentinels.
     Sentinels,
+    /// A cluster of three primaries.
+    Cluster,
 }
 
 /// How connections of a sequence begin and what nearhit stands before.

@@ -1,5 +1,6 @@
 //! Runs of many sequences: which seeds, and what is said of those that fail.
 
+use super::clustered::clustered;
 use super::driver::Driver;
 use super::sequence::generate;
 use super::shrink::{picture, shrink};
@@ -99,8 +100,10 @@ pub fn run(run: Run, profile: &Profile) -> Driver {
     let (mut failed, mut around_multi, mut count) = (Vec::new(), 0.0, 0);
     for seed in seeds(run) {
         let mut steps = generate(seed, profile);
-        if profile.behind != Behind::Server {
-            without_replication(&mut steps);
+        match profile.behind {
+            Behind::Server => {}
+            Behind::Replicas | Behind::Sentinels => without_replication(&mut steps),
+            Behind::Cluster => clustered(&mut steps, seed),
         }
         if run.fail_over_after == Some(count) {
             driver.fail_over();

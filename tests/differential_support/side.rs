@@ -14,6 +14,12 @@ const LOOK: Timespec = Timespec {
     tv_nsec: 1_000_000,
 };
 
+/// What a server's digest says of database 0 when it has keys: that of `a`, of `b`, and of both, put together.
+const ANY_KEY: [u8; 20] = [
+    0xaa, 0x30, 0x98, 0xf3, 0xaa, 0xe9, 0x4b, 0xaa, 0xc1, 0x4e, 0x3b, 0x8b, 0x8d, 0xca, 0xe9, 0x89, 0xaf, 0x93, 0xf6,
+    0xa2,
+];
+
 /// The most connections of a sequence.
 const CONNECTIONS: usize = 4;
 
@@ -108,8 +114,8 @@ impl Counters {
 pub struct Side {
     /// Where connections go: to the server, or to nearhit.
     addr: SocketAddr,
-    /// Always to the server.
-    control: Resp,
+    /// Always to the server, or to each node of a cluster.
+    controls: Vec<Resp>,
     /// Tells the numbers of clients, where that is not the server.
     guide: Option<Resp>,
     pub talks: Vec<Option<Talk>>,
@@ -120,18 +126,18 @@ pub struct Side {
 }
 
 impl Side {
-    pub fn new(server: &RedisServer, addr: SocketAddr, password: Option<&str>) -> Self {
+    pub fn new(servers: &[RedisServer], addr: SocketAddr, password: Option<&str>) -> Self {
         let mut side = Self {
             addr,
-            control: server.client(),
-            guide: (addr != server.addr()).then(|| Resp::connect(addr)),
+            controls: servers.iter().map(RedisServer::client).collect(),
+            guide: (addr != servers[0].addr()).then(|| Resp::connect(addr)),
             talks: Vec::new(),
             base: Counters::default(),
             sent: 0,
         };
         if let Some(password) = password {
             let auth = format!("AUTH {password}");
-            side.control.lines_ok(&[&auth]);
+            side.controls[0].lines_ok(&[&auth]);
             if let Some(guide) = &mut side.guide {
                 guide.lines_ok(&[&auth]);
             }
@@ -184,8 +190,47 @@ impl Side {
     /// One command on the connection that is not part of the test.
     pub fn ask<A: AsRef<[u8]>>(&mut self, words: &[A]) -> Vec<u8> {
         self.sent += encode(words).len() as u64;
-        self.control.send(words);
-        self.control.read_reply_bytes()
+        let ask = |control: &mut Resp| {
+            control.send(words);
+            control.read_reply_bytes()
+        };
+        if self.controls.len() == 1 {
+            return ask(&mut self.controls[0]);
+        }
+        let name = words[0].as_ref().to_ascii_uppercase();
+        if [&b"FLUSHALL"[..], b"FLUSHDB", b"SCRIPT", b"FUNCTION", b"ACL"].contains(&&*name) {
+            let replies: Vec<_> = self.controls.iter_mut().map(ask).collect();
+            return replies[0].clone();
+        }
+        let reply = ask(&mut self.controls[0]);
+        let port = String::from_utf8_lossy(&reply);
+        let port = port
+            .strip_prefix("-MOVED ")
+            .and_then(|moved| moved.trim_end().rsplit_once(':'));
+        let owner = port.and_then(|(_, port)| {
+            let has = |control: &&mut Resp| {
+                control
+                    .stream()
+                    .peer_addr()
+                    .is_ok_and(|addr| addr.port().to_string() == port)
+            };
+            self.controls.iter_mut().find(has)
+        });
+        owner.map_or(reply.clone(), ask)
+    }
+
+    /// What the servers hold together. A server's digest is that of each key, and of there being any, all put together by
+    /// exclusive or.
+    pub fn digest(&mut self) -> Vec<u8> {
+        let nodes = self.controls.iter_mut().map(|control| {
+            let text = control.line("DEBUG DIGEST").text();
+            let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal digits");
+            (0..text.len()).step_by(2).map(byte).collect::<Vec<u8>>()
+        });
+        let filled: Vec<_> = nodes.filter(|digest| digest.iter().any(|byte| *byte != 0)).collect();
+        let odd = if filled.len() % 2 == 0 { ANY_KEY } else { [0; 20] };
+        let add = |sum: Vec<u8>, digest: &Vec<u8>| sum.iter().zip(digest).map(|(a, b)| a ^ b).collect();
+        filled.iter().fold(odd.to_vec(), add)
     }
 
     /// Waits until so many replicas have all that was written until now.
@@ -206,8 +251,15 @@ impl Side {
 
     /// What stands in `INFO`.
     pub fn counters(&mut self) -> Counters {
-        let info = String::from_utf8(self.ask(&["INFO", "clients", "stats"])).expect("text");
-        let field = |name| info_field(&info, name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let words = ["INFO", "clients", "stats"];
+        self.sent += encode(&words).len() as u64;
+        let infos: Vec<_> = self
+            .controls
+            .iter_mut()
+            .map(|control| control.cmd(&words).text())
+            .collect();
+        let number = |info: &String, name| info_field(info, name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let field = |name| infos.iter().map(|info| number(info, name)).sum::<u64>();
         Counters {
             clients: field("connected_clients"),
             blocked: field("blocked_clients"),

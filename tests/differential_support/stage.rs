@@ -1,7 +1,8 @@
 //! What nearhit stands before: a server, or several of which one is the primary.
 
 use super::{Behind, Profile};
-use crate::support::{Nearhit, RedisServer, Replicated, Reply, SentinelGroup, wait_for};
+use crate::cluster_support::wait_for_tracking;
+use crate::support::{Nearhit, RedisCluster, RedisServer, Replicated, Reply, SentinelGroup, wait_for};
 use std::time::Duration;
 
 /// Settings of all servers.
@@ -20,6 +21,7 @@ pub enum Stage {
     Server(RedisServer),
     Replicas(Replicated),
     Sentinels(SentinelGroup),
+    Cluster(RedisCluster),
 }
 
 /// A server as all servers here are.
@@ -46,29 +48,33 @@ impl Stage {
             Behind::Server => return Self::Server(server(profile)),
             Behind::Replicas => Self::Replicas(Replicated::start_with(2, SERVER)),
             Behind::Sentinels => Self::Sentinels(SentinelGroup::start_with(SERVER)),
+            Behind::Cluster => Self::Cluster(RedisCluster::start_with(3, 0, SERVER)),
         };
-        for node in stage.nodes().expect("several nodes").nodes() {
+        for node in stage.nodes() {
             prepare(node, profile);
         }
         stage
     }
 
-    fn nodes(&mut self) -> Option<&mut Replicated> {
+    fn nodes(&mut self) -> &mut [RedisServer] {
         match self {
-            Self::Server(_) => None,
-            Self::Replicas(nodes) => Some(nodes),
-            Self::Sentinels(group) => Some(&mut group.nodes),
+            Self::Server(server) => std::slice::from_mut(server),
+            Self::Replicas(nodes) => nodes.nodes(),
+            Self::Sentinels(group) => group.nodes.nodes(),
+            Self::Cluster(cluster) => cluster.nodes(),
         }
     }
 
-    pub fn primary(&mut self) -> &RedisServer {
+    /// Those that are written to: of a cluster all, else one.
+    pub fn primaries(&mut self) -> &[RedisServer] {
         match self {
-            Self::Server(server) => server,
-            Self::Replicas(nodes) => nodes.primary(),
+            Self::Server(server) => std::slice::from_ref(server),
+            Self::Replicas(nodes) => std::slice::from_ref(nodes.primary()),
             Self::Sentinels(group) => {
                 let primary = group.primary();
-                &group.nodes.nodes()[primary]
+                std::slice::from_ref(&group.nodes.nodes()[primary])
             }
+            Self::Cluster(cluster) => cluster.nodes(),
         }
     }
 
@@ -81,17 +87,26 @@ impl Stage {
                 let sentinels: Vec<_> = group.sentinels.iter().map(|one| one.addr().to_string()).collect();
                 format!("redis+sentinel://{login}{}/mymaster", sentinels.join(","))
             }
+            Self::Cluster(cluster) => cluster.url(),
         }
     }
 
     /// How many nodes follow the primary.
     pub fn replicas(&self) -> usize {
-        if matches!(self, Self::Server(_)) { 0 } else { 2 }
+        match self {
+            Self::Server(_) | Self::Cluster(_) => 0,
+            Self::Replicas(_) | Self::Sentinels(_) => 2,
+        }
     }
 
     /// Waits until nearhit knows the primary and may read from the replicas.
     pub fn wait_until_found(&mut self, nearhit: &Nearhit) {
-        let (replicas, primary) = (self.replicas(), self.primary().addr().to_string());
+        match self {
+            Self::Server(_) => return,
+            Self::Cluster(_) => return wait_for_tracking(nearhit),
+            Self::Replicas(_) | Self::Sentinels(_) => {}
+        }
+        let (replicas, primary) = (self.replicas(), self.primaries()[0].addr().to_string());
         wait_for("nearhit to find the nodes", FOUND, || {
             let answer = nearhit.connect().cmd(&["PROXY", "TOPOLOGY"]);
             let nodes = if answer.is_error() { Vec::new() } else { answer.items() };

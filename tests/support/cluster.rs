@@ -152,12 +152,27 @@ impl RedisCluster {
         keys.filter(move |key| slots.contains(&slot_of(key)))
     }
 
-    /// Moves a slot with its keys from one node to another, as an operator's tool does.
+    /// Moves a slot with its keys from one node to another, as an operator's tool does, and waits until all agree: a node
+    /// that did not hear of the last move would not outbid it with the next.
     #[track_caller]
     pub fn move_slot(&self, slot: u16, from: usize, to: usize) {
         self.begin_move(slot, from, to);
         self.move_keys(slot, from, to);
         self.end_move(slot, from, to);
+        self.wait_until_agreed(slot, to);
+    }
+
+    /// Waits until all running nodes say that `owner` has the slot, and know in which epoch.
+    #[track_caller]
+    pub fn wait_until_agreed(&self, slot: u16, owner: usize) {
+        let told = |node: &RedisServer| {
+            let nodes = node.cmd(&["CLUSTER", "NODES"]).text();
+            let line = nodes.lines().find(|line| line.starts_with(&self.ids[owner]))?;
+            let epoch = line.split_ascii_whitespace().nth(6)?.to_owned();
+            Some((epoch, ranges(line).any(|range| range.contains(&slot))))
+        };
+        let own = || told(&self.nodes[owner]).filter(|(_, has)| *has);
+        self.wait_for_all("the nodes to agree", |node| own().is_some() && told(node) == own());
     }
 
     /// From here on `from` sends those whose key it has not got to `to`.
@@ -233,10 +248,13 @@ fn info(node: &RedisServer, field: &str) -> String {
 fn has(node: &RedisServer, slot: u16) -> bool {
     let nodes = node.cmd(&["CLUSTER", "NODES"]).text();
     let own = nodes.lines().find(|line| line.contains("myself"));
-    let ranges = own.into_iter().flat_map(|line| line.split_ascii_whitespace().skip(8));
-    let mut ranges = ranges.filter_map(|range| {
+    own.into_iter().flat_map(ranges).any(|range| range.contains(&slot))
+}
+
+/// The slots in a line of `CLUSTER NODES`.
+fn ranges(line: &str) -> impl Iterator<Item = RangeInclusive<u16>> {
+    line.split_ascii_whitespace().skip(8).filter_map(|range| {
         let (from, to) = range.split_once('-').unwrap_or((range, range));
-        Some(from.parse::<u16>().ok()?..=to.parse().ok()?)
-    });
-    ranges.any(|range| range.contains(&slot))
+        Some(from.parse().ok()?..=to.parse().ok()?)
+    })
 }
