@@ -85,8 +85,8 @@ differential: need-redis need-rust ## fresh random sequences against a redis-ser
 strangers: need-redis need-rust ## sessions that come and go while others check every reply: a million, or REPLIES=5000000
 	NEARHIT_REPLIES=$(or $(REPLIES),1000000) $(CARGO) test --locked --test no_reply_to_a_stranger -- --nocapture
 
-failovers: need-redis need-rust ## masters and sentinels that die, hang and change under load, a release build: outages beside those of a direct client
-	$(CARGO) test --release --locked --test failover_fixed --test failover_sentinel -- --nocapture
+failovers: need-redis need-rust ## masters, sentinels and clusters' nodes that die, hang and change under load, a release build: outages beside those of a direct client
+	$(CARGO) test --release --locked --test failover_fixed --test failover_sentinel --test failover_cluster -- --nocapture
 
 selftest: need-redis ## ten million checked operations against nearhit with every fault, a release build; OPERATIONS=100000000 for more
 	$(CARGO) build --release --locked --bin nearhit

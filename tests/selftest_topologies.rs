@@ -1,4 +1,4 @@
-//! `nearhit selftest` before a primary with replicas and before sentinels: short runs, with faults of theirs.
+//! `nearhit selftest` before a primary with replicas, before sentinels and before a cluster: short runs, with faults of theirs.
 
 mod support;
 
@@ -72,4 +72,23 @@ fn a_failover_loses_nothing_that_replicas_had() {
     let faults = faults("replica-kill,replica-link,failover");
     let report = sound("18", &["--topology", "sentinel", "--faults", &faults]);
     assert!(was_made(&report, "failover"), "{report:#}");
+}
+
+const OF_A_CLUSTER: &str =
+    "slot-move,slot-half,slot-take,cluster-failover,primary-stop,kill-tracked,flushall,follower-kill";
+
+#[test]
+fn slots_that_move_and_primaries_that_change_break_no_rule() {
+    let faults = format!("instance-stop,{OF_A_CLUSTER}");
+    let report = sound("24", &["--topology", "cluster", "--faults", &faults]);
+    assert!(
+        OF_A_CLUSTER.split(',').all(|fault| was_made(&report, fault)),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn a_primary_of_a_cluster_that_dies_loses_nothing_that_its_replica_had() {
+    let report = sound("14", &["--topology", "cluster", "--faults", "primary-kill"]);
+    assert!(was_made(&report, "primary-kill"), "{report:#}");
 }

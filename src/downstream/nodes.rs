@@ -18,6 +18,9 @@ use crate::upstream::{Connection, Identity, Loss, Pool};
 /// How long what is on its way to a node may take that is no primary of the cluster any more. Chosen, not measured: a node that
 /// is there says within that who has the key now.
 const GRACE: Duration = Duration::from_secs(1);
+/// The same for a node that is silent: whoever waits has waited for as long already. And so long a node may be silent before
+/// discovery is to look whether another one has taken its place. Chosen, not measured: ten times what a busy node takes.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// A cluster, as discovery found it.
 pub struct Cluster {
@@ -199,16 +202,25 @@ impl Context {
     /// times a second.
     pub fn tidy_nodes(&self, now: Instant) {
         let Some(nodes) = &self.nodes else { return };
+        let is_suspect = |pool: &Pool<Forwarded>| pool.is_suspect() || pool.is_silent(SILENCE, now);
+        let mut suspect = is_suspect(&self.pool.borrow());
         for place in nodes.pools.borrow_mut().iter_mut() {
             let Some(peer) = place else { continue };
             peer.pool.tidy(now);
-            let Some(since) = peer.gone else { continue };
+            let Some(since) = peer.gone else {
+                suspect |= is_suspect(&peer.pool);
+                continue;
+            };
             if !peer.pool.is_awaited() {
                 peer.pool.close();
                 *place = None;
-            } else if now.since(since) > GRACE {
+            } else if now.since(since) > GRACE || (now.since(since) > SILENCE && peer.pool.is_silent(SILENCE, now)) {
                 peer.pool.leave("the node is no primary of the cluster any more");
             }
+        }
+        if suspect {
+            // Somebody may have taken its place: nobody can be asked there, and so nobody would say so.
+            self.shared.doubt.wish();
         }
     }
 

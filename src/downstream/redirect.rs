@@ -94,6 +94,14 @@ impl Context {
 }
 
 impl Forwarded {
+    /// In a cluster, another node may have taken the place of the one that was asked.
+    pub(super) fn doubt_owner(&self) {
+        let context = &self.session.context;
+        if context.nodes.is_some() {
+            context.shared.doubt.wish();
+        }
+    }
+
     fn elsewhere(&self, reply: &[u8]) -> Elsewhere {
         let asked = self.op.node.and_then(|node| {
             let nodes = self.session.context.nodes.as_ref()?;

@@ -147,6 +147,7 @@ impl Waiter for Forwarded {
             return;
         }
         self.late = true;
+        self.doubt_owner();
         self.fail(&self.session.context.late_text(after, self.op.writes));
         self.count_error(ErrorKind::Timeout);
         let mut core = self.session.core.borrow_mut();
@@ -179,9 +180,8 @@ impl Waiter for Forwarded {
         let Ended {
             loss, sent, peer, now, ..
         } = *ended;
-        if self.session.context.nodes.is_some() && !matches!(loss, Loss::Shutdown) {
-            // Another node may have its slots.
-            self.session.context.shared.doubt.wish();
+        if !matches!(loss, Loss::Shutdown) {
+            self.doubt_owner();
         }
         if self.may_ask_again(ended) {
             return self.ask_again(ended);

@@ -243,6 +243,13 @@ impl<W: Waiter + 'static> Connection<W> {
         self.0.state.borrow().waiters.len()
     }
 
+    /// Whether nothing has come for so long that is waited for, and that need not take its time.
+    pub fn is_silent(&self, limit: Duration, now: Instant) -> bool {
+        let state = self.0.state.borrow();
+        let first = state.waiters.front().filter(|waiting| waiting.limit.is_some());
+        first.is_some_and(|waiting| now.since(waiting.since.max(state.progress)) > limit)
+    }
+
     /// Tells waiters whose replies are late, or for whom nothing is read, and closes a connection whose oldest reply is
     /// five times too late: behind it nothing can be answered. Call it about ten times a second.
     pub fn check_late(&self, now: Instant) {

@@ -206,6 +206,16 @@ impl<W: Waiter + 'static> Pool<W> {
         self.era.set(self.era.get() + 1);
     }
 
+    /// Whether the node could not be reached the last time.
+    pub fn is_suspect(&self) -> bool {
+        self.health.last_failure.borrow().is_some()
+    }
+
+    /// Whether the node has not said for so long what somebody waits for.
+    pub fn is_silent(&self, limit: Duration, now: Instant) -> bool {
+        self.all().any(|connection| connection.is_silent(limit, now))
+    }
+
     /// Whether somebody waits for a reply.
     pub fn is_awaited(&self) -> bool {
         self.all().any(|connection| connection.in_flight() > 0)
