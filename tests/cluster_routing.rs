@@ -5,7 +5,7 @@ mod session_support;
 mod support;
 
 use cluster_support::{CROSSSLOT, Front, told};
-use session_support::{hits, line_bytes, wait_for_hit};
+use session_support::{line_bytes, wait_for_hit};
 use support::cluster::slot_of;
 use support::resp::encode;
 use support::{Nearhit, Reply, SOON, eventually, wait_for};
