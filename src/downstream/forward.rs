@@ -11,15 +11,15 @@ use std::rc::Rc;
 
 use super::client_kill::Kill;
 use super::client_tracking::{self, ClientTracking};
+use super::cluster::redirect::in_plain_words;
+use super::cluster::scatter::Share;
 use super::context::Ticket;
 use super::door::Knocked;
 use super::edit::Edit;
 use super::pause::Asked;
 use super::pubsub::Change;
-use super::redirect::in_plain_words;
 use super::replicas::AtReplica;
 use super::rights::{AclChange, Question};
-use super::scatter::Share;
 use super::session::{Core, Session, nanos};
 use super::shadow::Shadowed;
 use super::transaction::{self, Transaction};

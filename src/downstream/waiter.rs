@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::cluster::scatter::Gathered;
 use super::door::Knocked;
 use super::forward::{Forwarded, Special, loss_text};
 use super::home::Fill;
 use super::large::LARGE;
-use super::scatter::Gathered;
 use super::{fence, pinned, subscribe, switch};
 use crate::coherence::Slots;
 use crate::command::Effect;

@@ -11,20 +11,20 @@
 
 use std::collections::VecDeque;
 
-use super::facade::is_about_cluster;
-use super::live::{Shown, letter};
-use super::pin::Pin;
-use super::request::{Flow, Turn};
-use super::transaction::refused_everywhere;
 use crate::command::{Command, Lookup, Pin as Why, Place, Spread, error_text};
+use crate::downstream::facade::is_about_cluster;
+use crate::downstream::live::{Shown, letter};
+use crate::downstream::pin::Pin;
+use crate::downstream::request::{Flow, Turn};
+use crate::downstream::transaction::refused_everywhere;
 use crate::resp::{Request, RequestLimits, RequestScan, RequestScanner, Version};
 
 /// What Redis says of keys of several slots.
-pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+pub(in crate::downstream) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 
 /// A transaction that no node knows of.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(in crate::downstream) struct Waiting {
     /// Its requests so far, as far as they are not sent.
     kept: VecDeque<Box<[u8]>>,
     /// How many of them the client takes for queued.
@@ -35,7 +35,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// What CLIENT LIST tells about it.
-    pub(super) fn show(&self, shown: &mut Shown) {
+    pub(in crate::downstream) fn show(&self, shown: &mut Shown) {
         shown.letters |= letter::MULTI;
         shown.queued = self.queued;
     }
@@ -63,7 +63,7 @@ const ABOUT_THE_CLIENT: &[&str] = &[
 
 impl Turn<'_> {
     /// Whether `command` begins a transaction whose node is not known: nothing is watched.
-    pub(super) fn begins_waiting(&self, command: &Command, request: &Request<'_>) -> bool {
+    pub(in crate::downstream) fn begins_waiting(&self, command: &Command, request: &Request<'_>) -> bool {
         self.context.nodes.is_some()
             && self.core.pin.as_ref().is_none_or(Pin::will_be_free)
             && command.name() == "multi"
@@ -71,7 +71,7 @@ impl Turn<'_> {
     }
 
     /// MULTI was said.
-    pub(super) fn begin_waiting(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+    pub(in crate::downstream) fn begin_waiting(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         if !self.core.is_quiet() || self.core.pin.is_some() {
             // Its connection must not overtake what is on its way, and need not be the one the session has for now.
             return Flow::Hold;
@@ -86,7 +86,7 @@ impl Turn<'_> {
     }
 
     /// A known command while a transaction waits for its node. `None`: it has one now, or is over, and the command is as any.
-    pub(super) fn while_waiting(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
+    pub(in crate::downstream) fn while_waiting(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
         let waiting = self.core.multi.as_mut()?;
         if waiting.leaving {
             return self.end_waiting(command.id().number());
@@ -137,7 +137,7 @@ impl Turn<'_> {
     }
 
     /// A request while a transaction waits for its node that no server queues: the client hears why, and EXEC will fail.
-    pub(super) fn spoil_waiting(&mut self, command: u16, text: impl AsRef<[u8]>) {
+    pub(in crate::downstream) fn spoil_waiting(&mut self, command: u16, text: impl AsRef<[u8]>) {
         if let Some(waiting) = &mut self.core.multi
             && waiting.kept.len() <= MOST
         {
@@ -147,7 +147,7 @@ impl Turn<'_> {
     }
 
     /// Sends what was kept to the node of the request in hand. `Some`: it could not be.
-    pub(super) fn end_waiting(&mut self, command: u16) -> Option<Flow> {
+    pub(in crate::downstream) fn end_waiting(&mut self, command: u16) -> Option<Flow> {
         if let Err(flow) = self.pin_for(Why::Transaction, command) {
             return Some(flow);
         }
@@ -191,7 +191,7 @@ impl Turn<'_> {
     }
 
     /// Whether the session has a connection of its own to a node that has not got the keys of the request in hand.
-    pub(super) fn is_pinned_elsewhere(&self) -> bool {
+    pub(in crate::downstream) fn is_pinned_elsewhere(&self) -> bool {
         let (Some(nodes), Some(pin), Some(node)) = (&self.context.nodes, &self.core.pin, self.node) else {
             return false;
         };
@@ -210,7 +210,7 @@ impl Turn<'_> {
 
     /// A command while the session has a connection of its own to a node that is not, or not alone, to run it. `None`: it
     /// is, or there is no cluster.
-    pub(super) fn on_another_node(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
+    pub(in crate::downstream) fn on_another_node(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
         let pin = self.core.pin.as_ref()?;
         let (queued, quiet) = (pin.transaction.is_some(), pin.is_quiet());
         let listens = pin.is_subscribing() || pin.is_subscribed();

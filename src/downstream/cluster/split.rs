@@ -14,20 +14,20 @@ use crate::resp::{Request, encode};
 
 /// What one slot gets of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(in crate::downstream) struct Part {
     /// The slot of all its keys.
-    pub(super) slot: Slot,
+    pub(in crate::downstream) slot: Slot,
     /// The request to send, in its canonical bytes.
-    pub(super) frame: Vec<u8>,
+    pub(in crate::downstream) frame: Vec<u8>,
     /// Which of the keys of the whole request it has, counted from 0, in order.
-    pub(super) keys: Vec<usize>,
+    pub(in crate::downstream) keys: Vec<usize>,
 }
 
 /// The parts of a request whose row says [`Spread::Keys`](crate::command::Spread::Keys), in the order in which their slots
 /// come first; `None`: it has one slot only, and goes there as it is. Costs O(n) for n arguments, and copies all of them.
 ///
 /// `Err` is what the client is told instead: a key without its value. Nothing was sent then, as the server sets nothing.
-pub(super) fn split(command: &Command, request: &Request<'_>) -> Result<Option<Vec<Part>>, Vec<u8>> {
+pub(in crate::downstream) fn split(command: &Command, request: &Request<'_>) -> Result<Option<Vec<Part>>, Vec<u8>> {
     let Keys::Range { first, step, .. } = command.keys else {
         return Ok(None);
     };
@@ -69,7 +69,7 @@ fn by_slot<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Vec<(Slot, Vec<usize>)> 
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::downstream) mod tests {
     use super::*;
     use crate::command::{CommandTable, Lookup};
     use crate::resp::{RequestLimits, RequestScanner};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::context::Context;
-use super::forward::Forwarded;
-use super::request::Turn;
 use crate::command::{Command, Slot};
+use crate::downstream::context::Context;
+use crate::downstream::forward::Forwarded;
+use crate::downstream::request::Turn;
 use crate::resp::{Request, Version};
 use crate::time::{self, Instant};
 use crate::topology::{NodeId, Owners, Roster};
@@ -58,7 +58,7 @@ struct Peer {
 
 impl Nodes {
     /// Nodes of which nothing is known.
-    pub(super) fn new(cluster: &Cluster) -> Self {
+    pub(in crate::downstream) fn new(cluster: &Cluster) -> Self {
         Self {
             roster: Arc::clone(&cluster.roster),
             owners: RefCell::default(),
@@ -68,35 +68,39 @@ impl Nodes {
     }
 
     /// The nodes by number.
-    pub(super) fn roster(&self) -> &Roster {
+    pub(in crate::downstream) fn roster(&self) -> &Roster {
         &self.roster
     }
 
     /// The node that has `slot`; `None`: nobody is known to.
-    pub(super) fn owner(&self, slot: Slot) -> Option<NodeId> {
+    pub(in crate::downstream) fn owner(&self, slot: Slot) -> Option<NodeId> {
         self.owners.borrow().of(slot)
     }
 
     /// The node, or the one that is asked what names no key.
-    pub(super) fn or_any(&self, node: Option<NodeId>) -> Option<NodeId> {
+    pub(in crate::downstream) fn or_any(&self, node: Option<NodeId>) -> Option<NodeId> {
         node.or(self.any.get())
     }
 
     /// The nodes that have slots, in the order of their lowest.
-    pub(super) fn primaries(&self) -> Vec<NodeId> {
+    pub(in crate::downstream) fn primaries(&self) -> Vec<NodeId> {
         self.owners.borrow().primaries().to_vec()
     }
 }
 
 impl Context {
     /// In a cluster, the node that has `slot`.
-    pub(super) fn owner(&self, slot: Option<Slot>) -> Option<NodeId> {
+    pub(in crate::downstream) fn owner(&self, slot: Option<Slot>) -> Option<NodeId> {
         self.nodes.as_ref()?.owner(slot?)
     }
 
     /// Calls `with` with the connections to `node`; without one, or without a cluster, with those to the node that is asked what
     /// names no key.
-    pub(super) fn with_pool<T>(&self, node: Option<NodeId>, with: impl FnOnce(&mut Pool<Forwarded>) -> T) -> T {
+    pub(in crate::downstream) fn with_pool<T>(
+        &self,
+        node: Option<NodeId>,
+        with: impl FnOnce(&mut Pool<Forwarded>) -> T,
+    ) -> T {
         let other = self.nodes.as_ref().zip(node);
         let Some((nodes, node)) = other.filter(|(nodes, node)| nodes.any.get() != Some(*node)) else {
             return with(&mut self.pool.borrow_mut());
@@ -124,7 +128,7 @@ impl Context {
     ///
     /// # Errors
     /// Why the node cannot be reached, when it was tried a moment ago.
-    pub(super) fn shared_connection(
+    pub(in crate::downstream) fn shared_connection(
         &self,
         node: Option<NodeId>,
         identity: &Identity,
@@ -169,7 +173,7 @@ impl Context {
     }
 
     /// A node says that `node` has `slot`.
-    pub(super) fn give(&self, slot: Slot, node: NodeId) {
+    pub(in crate::downstream) fn give(&self, slot: Slot, node: NodeId) {
         let Some(nodes) = &self.nodes else { return };
         if nodes.owners.borrow_mut().give(slot, node) {
             self.slot_moved(slot);
@@ -186,14 +190,14 @@ impl Context {
     }
 
     /// What is cached of the slot is dead.
-    pub(super) fn slot_moved(&self, slot: Slot) {
+    pub(in crate::downstream) fn slot_moved(&self, slot: Slot) {
         if let Some(slots) = self.shared.cache.slots() {
             slots.renew(slot);
         }
     }
 
     /// Tells waiters at the nodes of a cluster whose replies are late.
-    pub(super) fn check_late_at_nodes(&self, now: Instant) {
+    pub(in crate::downstream) fn check_late_at_nodes(&self, now: Instant) {
         let Some(nodes) = &self.nodes else { return };
         let pools = nodes.pools.borrow();
         pools.iter().flatten().for_each(|peer| peer.pool.check_late(now));
@@ -236,7 +240,7 @@ impl Context {
 
 impl Turn<'_> {
     /// In a cluster, notes which slot the request is about, by its first key, and who has that.
-    pub(super) fn note_slot(&mut self, command: &Command, request: &Request<'_>) {
+    pub(in crate::downstream) fn note_slot(&mut self, command: &Command, request: &Request<'_>) {
         if self.context.nodes.is_none() {
             return;
         }

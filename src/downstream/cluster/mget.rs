@@ -1,11 +1,11 @@
 //! MGET of keys that several nodes of a cluster have: from memory if all of it is there, else from all of them.
 
-use super::attribute::Source;
-use super::cached::{collect_all, query_get};
-use super::request::{Flow, Turn};
 use crate::cache::EntryId;
 use crate::coherence::{Query, Sight};
 use crate::command::{Command, Slot};
+use crate::downstream::attribute::Source;
+use crate::downstream::cached::{collect_all, query_get};
+use crate::downstream::request::{Flow, Turn};
 use crate::metrics::{Bypass, CacheResult, Outcome};
 use crate::resp::{Request, encode};
 use crate::topology::NodeId;
@@ -26,13 +26,13 @@ type Sights = Vec<(NodeId, Sight)>;
 
 impl Turn<'_> {
     /// Whether the keys of a request are of several slots of a cluster.
-    pub(super) fn spans_slots(&self, command: &Command, request: &Request<'_>) -> bool {
+    pub(in crate::downstream) fn spans_slots(&self, command: &Command, request: &Request<'_>) -> bool {
         self.context.nodes.is_some() && command.slot(request).is_err()
     }
 
     /// A read of several keys: from memory only as a whole, and only if all values stood there together, as far as several
     /// nodes have a common time.
-    pub(super) fn mget_over_nodes(&mut self, command: &Command, request: &Request<'_>) -> Flow {
+    pub(in crate::downstream) fn mget_over_nodes(&mut self, command: &Command, request: &Request<'_>) -> Flow {
         let (looks, sights) = match self.looks(request) {
             Ok(looks) => looks,
             Err(why) => return self.pass(why, command, request),

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::downstream::split::tests::{split_words, words};
+use crate::downstream::cluster::split::tests::{split_words, words};
 
 const UNFIT: &str = "-ERR nearhit: the nodes of the cluster gave replies that do not make one\r\n";
 

@@ -18,7 +18,7 @@ use crate::resp::{Version, canonical, encode, members};
 /// It keeps every part's reply until the last has come. While they are merged the reply they become lies beside them, and
 /// sixteen bytes for each of its elements: about twice what a client is sent in the end, and no more than that for long.
 #[derive(Debug)]
-pub(super) struct Gather {
+pub(in crate::downstream) struct Gather {
     merge: Merge,
     /// Which keys of the request each part has, for [`Merge::Values`].
     keys: Vec<Vec<usize>>,
@@ -29,7 +29,7 @@ pub(super) struct Gather {
 
 impl Gather {
     /// For a request that went to so many nodes unchanged; at least one, or there will never be a reply.
-    pub(super) fn new(merge: Merge, parts: usize) -> Self {
+    pub(in crate::downstream) fn new(merge: Merge, parts: usize) -> Self {
         debug_assert!(parts > 0, "somebody was asked");
         Self {
             merge,
@@ -40,7 +40,7 @@ impl Gather {
     }
 
     /// For a request that was cut into parts with these keys, counted from 0.
-    pub(super) fn of_keys(merge: Merge, keys: Vec<Vec<usize>>) -> Self {
+    pub(in crate::downstream) fn of_keys(merge: Merge, keys: Vec<Vec<usize>>) -> Self {
         let parts = keys.len();
         Self {
             keys,
@@ -50,7 +50,7 @@ impl Gather {
 
     /// Takes the reply of a part, one whole frame; gives the merged reply if it was the last. A part that is lost replies
     /// with the error that the client is to read. Who replies twice, or was never asked, is not heard.
-    pub(super) fn take(&mut self, part: usize, reply: Vec<u8>) -> Option<Vec<u8>> {
+    pub(in crate::downstream) fn take(&mut self, part: usize, reply: Vec<u8>) -> Option<Vec<u8>> {
         let place = self.replies.get_mut(part).filter(|place| place.is_none())?;
         *place = Some(reply);
         self.missing -= 1;

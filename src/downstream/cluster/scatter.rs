@@ -10,22 +10,22 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::forward::{Forwarded, Op, Special, loss_text};
 use super::gather::Gather;
 use super::redirect::in_plain_words;
-use super::request::{Flow, Turn, may_write};
-use super::rights::AclChange;
 use super::scan_cursor::{self, Scan};
 use super::split::{self, split};
 use crate::coherence::Keys;
 use crate::command::{Command, Effect, Slot, Spread};
+use crate::downstream::forward::{Forwarded, Op, Special, loss_text};
+use crate::downstream::request::{Flow, Turn, may_write};
+use crate::downstream::rights::AclChange;
 use crate::metrics::Outcome;
 use crate::resp::{Request, encode};
 use crate::topology::NodeId;
 
 /// One of the requests that a client's was made into.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(in crate::downstream) struct Share {
     whole: Rc<RefCell<Whole>>,
     /// Which of them.
     number: usize,
@@ -33,14 +33,14 @@ pub(super) struct Share {
 
 /// The client's request.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(in crate::downstream) struct Whole {
     merge: Merging,
     /// What its reply means, once it is there.
     then: Special,
 }
 
 #[derive(Debug)]
-pub(super) enum Merging {
+pub(in crate::downstream) enum Merging {
     Gather(Gather),
     /// A page of a scan of the node at this place among so many.
     Page {
@@ -50,7 +50,7 @@ pub(super) enum Merging {
 }
 
 /// What became of a reply.
-pub(super) enum Gathered {
+pub(in crate::downstream) enum Gathered {
     /// It is the reply to all of a client's request.
     Alone,
     /// Others are missing.
@@ -61,14 +61,14 @@ pub(super) enum Gathered {
 
 impl Merging {
     /// A request whose replies become one in this way, and what that reply means.
-    pub(super) fn meaning(self, then: Special) -> Rc<RefCell<Whole>> {
+    pub(in crate::downstream) fn meaning(self, then: Special) -> Rc<RefCell<Whole>> {
         Rc::new(RefCell::new(Whole { merge: self, then }))
     }
 }
 
 impl Share {
     /// The part of this number.
-    pub(super) fn new(whole: &Rc<RefCell<Whole>>, number: usize) -> Self {
+    pub(in crate::downstream) fn new(whole: &Rc<RefCell<Whole>>, number: usize) -> Self {
         let whole = Rc::clone(whole);
         Self { whole, number }
     }
@@ -83,7 +83,7 @@ impl Share {
 
 impl Forwarded {
     /// Puts the reply to its others, if it is a part of one. With the last one the request becomes what the client asked.
-    pub(super) fn gather(&mut self, reply: &[u8]) -> Gathered {
+    pub(in crate::downstream) fn gather(&mut self, reply: &[u8]) -> Gathered {
         let Special::Share(share) = &self.op.special else {
             return Gathered::Alone;
         };
@@ -107,7 +107,12 @@ struct Piece {
 
 impl Turn<'_> {
     /// Sends a request that several nodes of a cluster are to answer. `None`: one does.
-    pub(super) fn scatter(&mut self, command: &Command, request: &Request<'_>, effect: Effect) -> Option<Flow> {
+    pub(in crate::downstream) fn scatter(
+        &mut self,
+        command: &Command,
+        request: &Request<'_>,
+        effect: Effect,
+    ) -> Option<Flow> {
         let nodes = self.context.nodes.as_ref()?.primaries();
         match command.spread {
             Spread::Slot => None,

@@ -1,12 +1,12 @@
 //! What every node of a cluster is asked over a connection that nobody else uses, because the answer may be long in coming,
 //! or nothing else is answered before: WAIT, and what ends a script.
 
-use super::forward::{Forwarded, Op, Special};
 use super::gather::Gather;
-use super::request::{Flow, Turn, may_write};
 use super::scatter::{Merging, Share};
 use crate::coherence::Keys;
 use crate::command::{Command, Merge, Pin, Place, Spread, flag};
+use crate::downstream::forward::{Forwarded, Op, Special};
+use crate::downstream::request::{Flow, Turn, may_write};
 use crate::metrics::{OTHER, Outcome};
 use crate::resp::{Request, encode};
 use crate::topology::NodeId;
@@ -14,7 +14,7 @@ use crate::upstream::{Connection, Loss};
 
 impl Turn<'_> {
     /// Asks every node over a connection of its own. `None`: one node is enough, or it is queued.
-    pub(super) fn ask_apart(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
+    pub(in crate::downstream) fn ask_apart(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
         let nodes = self.context.nodes.as_ref()?.primaries();
         let (Spread::All(merge), Place::Pinned(Pin::Once)) = (command.spread, command.place) else {
             return None;
@@ -28,7 +28,10 @@ impl Turn<'_> {
         let connections = match self.connections_apart(command, &nodes) {
             Ok(connections) => connections,
             Err(loss) => {
-                self.refuse(command.id().number(), super::forward::loss_text(&loss, false, false));
+                self.refuse(
+                    command.id().number(),
+                    crate::downstream::forward::loss_text(&loss, false, false),
+                );
                 return Some(Flow::Next);
             }
         };

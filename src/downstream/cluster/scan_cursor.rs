@@ -19,7 +19,7 @@ const PLACE_BITS: u32 = 14;
 
 /// What is done with a SCAN.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Scan {
+pub(in crate::downstream) enum Scan {
     /// The primary of the shard at this place is asked this.
     Ask {
         /// The shard's place among all.
@@ -34,7 +34,7 @@ pub(super) enum Scan {
 /// What is done with a SCAN while there are so many shards, at least one.
 ///
 /// Its options stay as they are. What is no cursor goes to the first shard as it is, for Redis to say so.
-pub(super) fn ask(request: &Request<'_>, shards: usize) -> Scan {
+pub(in crate::downstream) fn ask(request: &Request<'_>, shards: usize) -> Scan {
     let Some((place, node)) = cursor(request.arg(1)).map(decode) else {
         return Scan::Ask {
             place: 0,
@@ -54,7 +54,7 @@ pub(super) fn ask(request: &Request<'_>, shards: usize) -> Scan {
 }
 
 /// The reply of the node at `place` as the client is to read it: with the cursor that leads on. Errors stay as they are.
-pub(super) fn answer(place: usize, shards: usize, frame: &[u8]) -> Vec<u8> {
+pub(in crate::downstream) fn answer(place: usize, shards: usize, frame: &[u8]) -> Vec<u8> {
     if matches!(frame.first(), Some(b'-' | b'!')) {
         return frame.to_vec();
     }
@@ -119,7 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::downstream::split::tests::words;
+    use crate::downstream::cluster::split::tests::words;
     use crate::resp::{RequestLimits, RequestScanner};
 
     fn asked(line: &str, shards: usize) -> Scan {

@@ -9,13 +9,13 @@
 
 use std::time::Duration;
 
-use super::again::Again;
-use super::context::Context;
-use super::forward::{Forwarded, Special};
-use super::pin::Pin;
 use crate::coherence::Slots;
 use crate::command::Slot;
 use crate::config::Address;
+use crate::downstream::again::Again;
+use crate::downstream::context::Context;
+use crate::downstream::forward::{Forwarded, Special};
+use crate::downstream::pin::Pin;
 use crate::metrics::Retry;
 use crate::time::Instant;
 use crate::topology::NodeId;
@@ -66,7 +66,7 @@ impl Elsewhere {
 }
 
 /// What a client that knows nothing of clusters is told in place of a redirection that could not be followed.
-pub(super) fn in_plain_words(reply: &[u8]) -> Option<&'static [u8]> {
+pub(in crate::downstream) fn in_plain_words(reply: &[u8]) -> Option<&'static [u8]> {
     let names_a_node = reply.starts_with(b"-MOVED ") || reply.starts_with(b"-ASK ");
     names_a_node.then_some(
         b"-TRYAGAIN nearhit: the keys are on their way to another node of the cluster; the command was not run\r\n",
@@ -95,7 +95,7 @@ impl Context {
 
 impl Forwarded {
     /// In a cluster, another node may have taken the place of the one that was asked.
-    pub(super) fn doubt_owner(&self) {
+    pub(in crate::downstream) fn doubt_owner(&self) {
         let context = &self.session.context;
         if context.nodes.is_some() {
             context.shared.doubt.wish();
@@ -112,7 +112,7 @@ impl Forwarded {
 
     /// Whether a node of a cluster has answered that it has not run the request because the key is elsewhere, and the request is
     /// to be sent there.
-    pub(super) fn is_elsewhere(&self, reply: &[u8], now: Instant) -> bool {
+    pub(in crate::downstream) fn is_elsewhere(&self, reply: &[u8], now: Instant) -> bool {
         if self.session.context.nodes.is_none() || !Slots::says_elsewhere(reply) {
             return false;
         }
@@ -149,7 +149,7 @@ impl Forwarded {
     }
 
     /// Has the session send the request to where a node says the key is.
-    pub(super) fn follow(mut self, reply: &[u8], request: &[u8], now: Instant) {
+    pub(in crate::downstream) fn follow(mut self, reply: &[u8], request: &[u8], now: Instant) {
         let Some(number) = self.number else { return };
         let context = std::rc::Rc::clone(&self.session.context);
         let elsewhere = self.elsewhere(reply);
