@@ -54,6 +54,8 @@ const WHOLE: &[&str] = &[
     "MULTI | MULTI x | DISCARD x | EXEC | DISCARD",
     "MULTI | CLIENT REPLY ON | SELECT 0 | SET t35{a} 1 | EXEC | GET t35{a}",
     "MULTI | SET t38{a} 1 | EXEC | MULTI | SET t38{b} 1 | EXEC | WATCH t38{c} | MULTI | PING | EXEC | MULTI | GET t38{a} | EXEC",
+    "MULTI | UNWATCH | SET t39{c} 1 | UNWATCH | EXEC",
+    "MULTI | CLUSTER INFO | SET t40{c} 1 | READONLY | EXEC",
     "MULTI | SELECT x | SELECT 0 | SET t36{b} 1 | EXEC | GET t36{b}",
     "DEL t18{c} t19{b} t19{a} | MSET t31{a} 1 t31{b} 2 | MULTI | INCR t31{a} | EXEC | MGET t31{a} t31{b}",
 ];

@@ -11,6 +11,8 @@
 
 use std::collections::VecDeque;
 
+use super::facade::is_about_cluster;
+use super::live::{Shown, letter};
 use super::pin::Pin;
 use super::request::{Flow, Turn};
 use super::transaction::refused_everywhere;
@@ -25,8 +27,18 @@ pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the 
 pub(super) struct Waiting {
     /// Its requests so far, as far as they are not sent.
     kept: VecDeque<Box<[u8]>>,
+    /// How many of them the client takes for queued.
+    queued: i32,
     /// The first of them are sent.
     leaving: bool,
+}
+
+impl Waiting {
+    /// What CLIENT LIST tells about it.
+    pub(super) fn show(&self, shown: &mut Shown) {
+        shown.letters |= letter::MULTI;
+        shown.queued = self.queued;
+    }
 }
 
 /// Commands that may be kept at most; with more it does not matter much which node they go to.
@@ -38,6 +50,7 @@ const ABOUT_THE_CLIENT: &[&str] = &[
     "client|getname",
     "client|id",
     "client|info",
+    "client|kill",
     "client|list",
     "client|no-evict",
     "client|reply",
@@ -45,6 +58,7 @@ const ABOUT_THE_CLIENT: &[&str] = &[
     "client|setname",
     "hello",
     "select",
+    "unwatch",
 ];
 
 impl Turn<'_> {
@@ -64,6 +78,7 @@ impl Turn<'_> {
         }
         self.core.multi = Some(Waiting {
             kept: [request.frame().into()].into(),
+            queued: 0,
             leaving: false,
         });
         self.local_reply(command.id().number(), |out| out.extend_from_slice(b"+OK\r\n"));
@@ -108,10 +123,13 @@ impl Turn<'_> {
         let Some(waiting) = &mut self.core.multi else {
             return None;
         };
-        let anywhere = command.place(request) == Place::Shared || ABOUT_THE_CLIENT.contains(&command.name());
+        let anywhere = command.place(request) == Place::Shared
+            || ABOUT_THE_CLIENT.contains(&command.name())
+            || is_about_cluster(command.name());
         let keeps = anywhere && self.slot.is_none() && waiting.kept.len() < MOST;
         if keeps && command.name() != "exec" {
             waiting.kept.push_back(request.frame().into());
+            waiting.queued += 1;
             self.local_reply(command.id().number(), |out| out.extend_from_slice(b"+QUEUED\r\n"));
             return Some(Flow::Next);
         }

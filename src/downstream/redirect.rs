@@ -128,9 +128,14 @@ impl Forwarded {
             let core = self.session.core.borrow();
             core.home.is_one() || core.causality.is_alone(&op.keys)
         };
+        // Keys that only a node can tell: `LMPOP ' 1' k LEFT`, which it refuses where they are.
+        let told = op.slot.is_some()
+            || (reply.starts_with(b"-MOVED ")
+                && matches!(op.special, Special::No)
+                && self.session.core.borrow().home.is_one());
         let follows = plain
             && in_order
-            && op.slot.is_some()
+            && told
             && self.number.is_some()
             && !self.late
             && !self.partly
@@ -148,6 +153,9 @@ impl Forwarded {
         let Some(number) = self.number else { return };
         let context = std::rc::Rc::clone(&self.session.context);
         let elsewhere = self.elsewhere(reply);
+        if let Elsewhere::Moved(slot, _) = &elsewhere {
+            self.op.slot = Some(*slot);
+        }
         let node = context.learn(self.op.slot, &elsewhere);
         self.op.hops = self.op.hops.saturating_add(1);
         let (why, after) = match (&elsewhere, node) {

@@ -285,6 +285,9 @@ impl Session {
         if let Some(pin) = &core.pin {
             pin.show(&mut shown);
         }
+        if let Some(waiting) = &core.multi {
+            waiting.show(&mut shown);
+        }
         if let Some(listening) = &core.listening {
             shown.letters |= letter::PUBSUB;
             shown.subscriptions = listening.counts().map(small);

@@ -8,12 +8,13 @@
 //! ```
 
 use super::gaps::{self, HIDDEN, KEY_KINDS};
+use super::grammar::IGNORED;
 use super::sequence::is;
 use super::steps::{Request, Step};
 use crate::cluster_support::TAGS;
 use crate::session_support::Dice;
 use crate::support::resp::encode;
-use nearhit::command::{CommandTable, Lookup, Spread};
+use nearhit::command::{Command, CommandTable, Lookup, Spread};
 use nearhit::resp::{RequestLimits, RequestScan, RequestScanner};
 use std::collections::HashSet;
 
@@ -32,6 +33,11 @@ const NOT_BEFORE_A_CLUSTER: &[(&str, &str)] = &[
     ),
     ("FUNCTION STATS", "as SCRIPT EXISTS: of the node that is asked"),
     ("SORT_RO", "with GET or BY a cluster refuses it"),
+    (
+        "DEBUG",
+        "it is about the node that is asked, and so is the transaction it is in",
+    ),
+    ("MEMORY USAGE", "a cluster's keys take more"),
     (
         "AUTH",
         "users who may have some keys: what is cut is refused and done by halves",
@@ -82,8 +88,8 @@ struct Tagger {
     table: CommandTable,
     /// All that a key can be.
     keys: HashSet<Vec<u8>>,
-    /// Which tag each connection's transaction has.
-    fixed: [Option<&'static str>; 4],
+    /// Which tag each connection's transaction has, and whether it is past MULTI.
+    fixed: [Option<(&'static str, bool)>; 4],
     /// Which tag scripts have.
     scripts: &'static str,
 }
@@ -115,12 +121,17 @@ impl Tagger {
         if cannot_be(&words) || (for_all && in_transaction) {
             return None;
         }
-        if (is(&words, "MULTI") || is(&words, "WATCH")) && !in_transaction {
-            self.fixed[connection] = Some(self.scripts);
+        let fixed = &mut self.fixed[connection];
+        if is(&words, "MULTI") || is(&words, "WATCH") {
+            fixed.get_or_insert((self.scripts, false)).1 |= is(&words, "MULTI $");
         }
         let tagged = self.tagged(&words, connection, spread);
-        if is(&words, "EXEC") || is(&words, "DISCARD $") || is(&words, "RESET $") {
-            self.fixed[connection] = None;
+        let fixed = &mut self.fixed[connection];
+        match fixed {
+            Some((_, true)) if is(&words, "EXEC $") || is(&words, "DISCARD $") => *fixed = None,
+            Some((_, past_multi)) if is(&words, "EXEC") => *past_multi = false,
+            _ if is(&words, "RESET $") => *fixed = None,
+            _ => {}
         }
         Some(Request::Words(tagged))
     }
@@ -131,19 +142,25 @@ impl Tagger {
             .iter()
             .any(|name| is(words, name));
         let one = match self.fixed[connection] {
-            Some(fixed) => fixed,
+            Some((fixed, _)) => fixed,
             None if script => self.scripts,
             None => TAGS[self.dice.below(3)],
         };
         let cut = matches!(spread, Some(Spread::Keys(_))) && self.fixed[connection].is_none();
-        let mut tagged = |word: &Vec<u8>| {
+        let places = self.asked(words, |command, request| {
+            let mut places = Vec::new();
+            let told = command.for_each_key(request, |place| places.push(place));
+            told.map(|()| places).unwrap_or_default()
+        });
+        let places = places.unwrap_or_default();
+        let mut tagged = |(place, word): (usize, &Vec<u8>)| {
             let tag = if cut { TAGS[self.dice.below(3)] } else { one };
-            match self.keys.contains(word) {
+            match places.contains(&place) || self.keys.contains(word) {
                 true => [tag.as_bytes(), word].concat(),
                 false => word.clone(),
             }
         };
-        words.iter().map(&mut tagged).collect()
+        words.iter().enumerate().map(&mut tagged).collect()
     }
 
     /// Foreign writes, those that serve whoever waits for every tag.
@@ -169,13 +186,19 @@ impl Tagger {
     }
 
     fn spread(&self, words: &[Vec<u8>]) -> Option<Spread> {
+        self.asked(words, |command, _| command.spread)
+    }
+
+    /// What `ask` says of the command, if it is one.
+    fn asked<T>(&self, words: &[Vec<u8>], ask: impl FnOnce(&Command, &nearhit::resp::Request<'_>) -> T) -> Option<T> {
         let bytes = encode(words);
         let mut scanner = RequestScanner::new(RequestLimits::default());
         let Ok(RequestScan::Complete { .. }) = scanner.scan(&bytes) else {
             return None;
         };
-        match self.table.lookup(&scanner.request(&bytes)) {
-            Lookup::Known(command) => Some(command.spread),
+        let request = scanner.request(&bytes);
+        match self.table.lookup(&request) {
+            Lookup::Known(command) => Some(ask(command, &request)),
             _ => None,
         }
     }
@@ -183,6 +206,8 @@ impl Tagger {
 
 /// The words of a request that is written as a line, or behind what is ignored; `None`: it is none.
 fn words(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let ignored = IGNORED.iter().find_map(|ignored| bytes.strip_prefix(*ignored));
+    let bytes = ignored.unwrap_or(bytes);
     let mut scanner = RequestScanner::new(RequestLimits::default());
     match scanner.scan(bytes) {
         Ok(RequestScan::Complete { .. }) => {

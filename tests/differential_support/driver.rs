@@ -5,6 +5,7 @@ use super::stage::{self, Stage};
 use super::steps::{Send, Step};
 use super::wanted::{self, Alike};
 use super::{Behind, Profile};
+use crate::cluster_support::wait_for_tracking;
 use crate::session_support::{CACHE_ALL, Dice, hits, wait_for_cache};
 use crate::support::resp::encode;
 use crate::support::{Nearhit, RedisServer, Reply, Resp, SOON};
@@ -74,8 +75,10 @@ impl Driver {
         };
         let nearhit = Nearhit::serve_with(&url, &[CACHE_ALL, routing, profile.nearhit].concat());
         stage.wait_until_found(&nearhit);
-        if profile.cached {
-            wait_for_cache(&nearhit);
+        match profile.behind {
+            _ if !profile.cached => {}
+            Behind::Cluster => wait_for_tracking(&nearhit),
+            _ => wait_for_cache(&nearhit),
         }
         let (caged, keys) = match profile.behind {
             Behind::Cluster => (false, CANARIES),

@@ -1,7 +1,6 @@
 //! What nearhit stands before: a server, or several of which one is the primary.
 
 use super::{Behind, Profile};
-use crate::cluster_support::wait_for_tracking;
 use crate::support::{Nearhit, RedisCluster, RedisServer, Replicated, Reply, SentinelGroup, wait_for};
 use std::time::Duration;
 
@@ -102,8 +101,7 @@ impl Stage {
     /// Waits until nearhit knows the primary and may read from the replicas.
     pub fn wait_until_found(&mut self, nearhit: &Nearhit) {
         match self {
-            Self::Server(_) => return,
-            Self::Cluster(_) => return wait_for_tracking(nearhit),
+            Self::Server(_) | Self::Cluster(_) => return,
             Self::Replicas(_) | Self::Sentinels(_) => {}
         }
         let (replicas, primary) = (self.replicas(), self.primaries()[0].addr().to_string());

@@ -140,6 +140,7 @@ const NEVER: &[(&str, &str)] = &[
     ("COMMAND INFO $", "as COMMAND"),
     ("COMMAND DOCS", "as COMMAND"),
     ("COMMAND COUNT", "as COMMAND"),
+    ("COMMAND LIST $", "as COMMAND"),
 ];
 
 /// How the reply to this command is compared.
