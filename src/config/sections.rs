@@ -76,6 +76,7 @@ section! {
         /// The server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path[?db=n]`. Of several nodes,
         /// `redis://host[:port],host[:port]/db`, the one that says it is the primary; or whoever sentinels say it is:
         /// `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db]`, user and password being the server's.
+        /// Before a cluster, some of its nodes: `redis+cluster://[user[:password]@]host[:port][,host[:port]...]`.
         url: UpstreamUrl = UpstreamUrl::default();
         /// User to authenticate as; `""` = the default user.
         username: String = String::new();

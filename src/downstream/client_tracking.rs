@@ -85,9 +85,10 @@ impl Turn<'_> {
     /// In front of a cluster a client's reads go to several nodes, and none of them could tell it of all changes: what it kept
     /// would grow old unseen. `None`: it may be tracked, or asks for something else.
     pub(super) fn refuse_tracking(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
-        let asks =
-            command.name() == "client|tracking" && request.len() > 2 && !request.arg(2).eq_ignore_ascii_case(b"off");
-        if self.context.nodes.is_none() || !asks {
+        if self.context.nodes.is_none() || command.name() != "client|tracking" {
+            return None;
+        }
+        if request.len() < 3 || request.arg(2).eq_ignore_ascii_case(b"off") {
             return None;
         }
         let text = "ERR nearhit: a client that reads from several nodes of a cluster cannot be tracked; nearhit's own cache needs no tracking of clients";

@@ -22,7 +22,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// discovery is to look whether another one has taken its place. Chosen, not measured: ten times what a busy node takes.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// A cluster, as discovery found it.
+/// A cluster, as discovery found it. Clones hear the same news.
+#[derive(Clone)]
 pub struct Cluster {
     /// The nodes by number.
     pub roster: Arc<Roster>,

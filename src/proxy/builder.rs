@@ -205,26 +205,13 @@ impl Parts {
             table.by_name(&name.to_lowercase()).map(|row| row.id().number())
         });
         let cache = Arc::new(NearCache::new(limits(config), policies));
-        let (senders, inboxes): (Vec<_>, Vec<_>) = (0..config.server.worker_count())
-            .map(|_| mpsc::unbounded_channel())
-            .unzip();
+        let workers = 0..config.server.worker_count();
+        let (senders, inboxes): (Vec<_>, Vec<_>) = workers.map(|_| mpsc::unbounded_channel()).unzip();
         let outboxes = Outboxes::new(senders);
-        let topology = match config.upstream.url.nodes() {
-            Some([only]) => Topology::single(only.clone()),
-            _ => Topology::default(),
-        };
+        let topology = known_topology(config);
         let (tell_master, master) = Whereabouts::new(topology.primary.clone());
         let found = watch::Sender::new(Arc::new(topology));
-        let tell_owners = watch::Sender::<Arc<Owners>>::default();
-        let roster = config
-            .upstream
-            .url
-            .is_cluster()
-            .then(|| Arc::new(Roster::new(config.routing.addresses_by_announced())));
-        let cluster = roster.clone().map(|roster| Cluster {
-            roster,
-            owners: tell_owners.subscribe(),
-        });
+        let (tell_owners, cluster) = cluster(config);
         let ladder = ladder(config);
         let caching = !ladder.sources.is_empty();
         let tried_first = ladder.sources.first().map(|source| source.label());
@@ -234,7 +221,7 @@ impl Parts {
             .transpose()?;
         let partitions = tracking_thread
             .as_ref()
-            .map(|thread| opener(config, &cache, thread, &outboxes, (&roster, &tell_owners)));
+            .map(|thread| opener(config, &cache, thread, &outboxes, cluster.as_ref()));
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
@@ -321,6 +308,24 @@ impl Parts {
     }
 }
 
+/// What is known before anybody is asked.
+fn known_topology(config: &Config) -> Topology {
+    match config.upstream.url.nodes() {
+        Some([only]) => Topology::single(only.clone()),
+        _ => Topology::default(),
+    }
+}
+
+/// The cluster behind the proxy, if it is one, of which nothing is known yet; and who tells.
+fn cluster(config: &Config) -> (watch::Sender<Arc<Owners>>, Option<Cluster>) {
+    let tell = watch::Sender::<Arc<Owners>>::default();
+    let cluster = config.upstream.url.is_cluster().then(|| Cluster {
+        roster: Arc::new(Roster::new(config.routing.addresses_by_announced())),
+        owners: tell.subscribe(),
+    });
+    (tell, cluster)
+}
+
 fn facts(config: &Config) -> Facts {
     Facts {
         name: config.facade.admin_command.to_string(),
@@ -347,7 +352,7 @@ fn opener(
     cache: &Arc<NearCache<Ticket>>,
     thread: &TrackingThread,
     outboxes: &Outboxes,
-    (roster, owners): (&Option<Arc<Roster>>, &watch::Sender<Arc<Owners>>),
+    cluster: Option<&Cluster>,
 ) -> Box<dyn Partitions> {
     Box::new(Opener {
         cache: Arc::clone(cache),
@@ -355,7 +360,6 @@ fn opener(
         own: config.upstream.credentials(),
         handshake: handshake(config, &Identity::new(None)),
         outboxes: outboxes.clone(),
-        roster: roster.clone(),
-        owners: owners.subscribe(),
+        cluster: cluster.cloned(),
     })
 }

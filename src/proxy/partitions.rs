@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use super::worker::Outboxes;
 use crate::coherence::NearCache;
-use crate::command::Slot;
 use crate::config::{Address, Credentials};
-use crate::downstream::{Partition, Partitions, Ticket};
-use crate::topology::{Owners, Roster};
+use crate::downstream::{Cluster, Partition, Partitions, Ticket};
 use crate::tracking::{Totals, Tracker};
 use crate::upstream::{Handshake, Identity, Whereabouts};
 
@@ -22,9 +18,8 @@ pub(super) struct Opener {
     /// What all tracked connections say, but for who they are.
     pub(super) handshake: Handshake,
     pub(super) outboxes: Outboxes,
-    /// In a cluster: the nodes, and which has what.
-    pub(super) roster: Option<Arc<Roster>>,
-    pub(super) owners: watch::Receiver<Arc<Owners>>,
+    /// The cluster behind the proxy, if it is one.
+    pub(super) cluster: Option<Cluster>,
 }
 
 /// Names that are tried for one whose slot a node has: of a node with one slot in a thousand, one is found but for one time in
@@ -34,15 +29,14 @@ const NAMES: u32 = 10_000;
 impl Opener {
     /// Opens tracked connections to one node of a cluster. Its canary has one of the node's slots.
     fn tracker_at(&self, node: &Address) -> Tracker {
-        let owners = self.owners.borrow();
-        let id = self.roster.as_ref().and_then(|roster| roster.find(node));
+        let cluster = self.cluster.as_ref();
+        let id = cluster.and_then(|cluster| cluster.roster.find(node));
+        let owner = |name: &[u8]| cluster.and_then(|cluster| cluster.owner(name));
         let name = |number: u32| {
             let tag = format!("{{{number}}}");
             [self.tracker.canary_key(), tag.as_bytes()].concat().into_boxed_slice()
         };
-        let canary = (0..NAMES)
-            .map(name)
-            .find(|name| id.is_some() && owners.of(Slot::of(name)) == id);
+        let canary = (0..NAMES).map(name).find(|name| id.is_some() && owner(name) == id);
         // A node is where it is for as long as it is a node.
         let (_, place) = Whereabouts::new(Some(node.clone()));
         self.tracker.at_node(place, canary)

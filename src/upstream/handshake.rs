@@ -75,32 +75,7 @@ async fn greet(handshake: &Handshake) -> Result<Greeted, Loss> {
     let mut socket = Socket::connect(address)
         .await
         .map_err(|error| Loss::Connect(format!("connect to {address}: {error}")))?;
-    let mut hello = None;
-    match handshake.version {
-        Version::V3 => {
-            let mut args: Vec<&[u8]> = vec![b"HELLO", b"3"];
-            if let Some(credentials) = handshake.identity.credentials() {
-                args.extend([
-                    b"AUTH".as_slice(),
-                    handshake.identity.user(),
-                    credentials.password.reveal(),
-                ]);
-            }
-            hello = Some(demand(&mut socket, &args, Version::V3).await?);
-        }
-        Version::V2 => {
-            if let Some(credentials) = handshake.identity.credentials() {
-                let password = credentials.password.reveal();
-                // Servers before 6.0 know only AUTH password.
-                let args: &[&[u8]] = if credentials.username.is_empty() {
-                    &[b"AUTH", password]
-                } else {
-                    &[b"AUTH", &credentials.username, password]
-                };
-                demand(&mut socket, args, Version::V2).await?;
-            }
-        }
-    }
+    let hello = log_in(&mut socket, handshake).await?;
     if handshake.db != 0 {
         demand(
             &mut socket,
@@ -135,6 +110,33 @@ async fn greet(handshake: &Handshake) -> Result<Greeted, Loss> {
     let local = socket.local_addr();
     let peer = id.map(|id| Peer { id, local });
     Ok(Greeted { socket, hello, peer })
+}
+
+/// Says who the connection is, and in which protocol; gives the reply to HELLO, if that was said.
+async fn log_in(socket: &mut Socket, handshake: &Handshake) -> Result<Option<Value>, Loss> {
+    let credentials = handshake.identity.credentials();
+    if handshake.version == Version::V3 {
+        let mut args: Vec<&[u8]> = vec![b"HELLO", b"3"];
+        if let Some(credentials) = credentials {
+            args.extend([
+                b"AUTH".as_slice(),
+                handshake.identity.user(),
+                credentials.password.reveal(),
+            ]);
+        }
+        return demand(socket, &args, Version::V3).await.map(Some);
+    }
+    if let Some(credentials) = credentials {
+        let password = credentials.password.reveal();
+        // Servers before 6.0 know only AUTH password.
+        let args: &[&[u8]] = if credentials.username.is_empty() {
+            &[b"AUTH", password]
+        } else {
+            &[b"AUTH", &credentials.username, password]
+        };
+        demand(socket, args, Version::V2).await?;
+    }
+    Ok(None)
 }
 
 /// Sends a command and takes its reply; an error reply is [`Loss::Refused`].

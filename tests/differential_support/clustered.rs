@@ -54,7 +54,7 @@ const NOT_BEFORE_A_CLUSTER: &[(&str, &str)] = &[
     ("CLIENT TRACKING", "it is told of one node's keys"),
     ("CLIENT TRACKINGINFO", "as CLIENT TRACKING"),
     ("CLIENT CACHING", "as CLIENT TRACKING"),
-    ("PUBLISH", "tests/cluster_pubsub.rs"),
+    ("PUBLISH", "tests/cluster_sessions.rs"),
     ("SPUBLISH", "as PUBLISH"),
     ("PUBSUB", "as PUBLISH"),
     ("SUBSCRIBE", "as PUBLISH"),
