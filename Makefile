@@ -101,7 +101,7 @@ selftest-modes: need-redis ## the selftest in every mode of invalidation, SECOND
 
 selftest-topologies: need-redis ## the selftest with one server, before replicas, before sentinels and before a cluster, SECONDS=60 each
 	$(CARGO) build --release --locked --bin nearhit
-	@for topology in single replicas 'replicas --mode off' sentinel cluster; do \
+	@for topology in single replicas 'replicas --mode off' sentinel cluster 'cluster --mode off'; do \
 		echo "== $$topology"; \
 		"$${CARGO_TARGET_DIR:-target}/release/nearhit" selftest --topology $$topology --seconds $(or $(SECONDS),60) $(SELFTEST_ARGS) || exit 1; \
 	done

@@ -28,6 +28,12 @@ fn sound(seconds: &str, args: &[&str]) -> Value {
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!(report["violations"], serde_json::json!({}), "{report:#}");
     assert!(report["checked"].as_u64() > Some(10_000), "{report:#}");
+    report
+}
+
+/// The same, and replicas must have been read from.
+fn sound_at_replicas(seconds: &str, args: &[&str]) -> Value {
+    let report = sound(seconds, args);
     assert!(report["instances"]["at_replicas"].as_u64() > Some(100), "{report:#}");
     report
 }
@@ -45,7 +51,7 @@ const OF_REPLICAS: &str = "stall-tracked-from,reset-data,replica-kill,replica-st
 
 #[test]
 fn reads_at_replicas_keep_every_rule() {
-    let report = sound("18", &["--topology", "replicas", "--faults", &faults(OF_REPLICAS)]);
+    let report = sound_at_replicas("18", &["--topology", "replicas", "--faults", &faults(OF_REPLICAS)]);
     assert!(
         OF_REPLICAS.split(',').all(|fault| was_made(&report, fault)),
         "{report:#}"
@@ -60,7 +66,7 @@ fn reads_at_replicas_keep_every_rule() {
 #[test]
 fn without_a_cache_reads_at_replicas_keep_every_rule() {
     let faults = "replica-kill,replica-stop";
-    let report = sound("8", &["--topology", "replicas", "--mode", "off", "--faults", faults]);
+    let report = sound_at_replicas("8", &["--topology", "replicas", "--mode", "off", "--faults", faults]);
     let [reads, at_replicas] =
         ["/reads", "/instances/at_replicas"].map(|path| report.pointer(path).and_then(Value::as_u64));
     // A client that writes and reads without a pause comes to a replica once a second at most.
@@ -70,7 +76,7 @@ fn without_a_cache_reads_at_replicas_keep_every_rule() {
 #[test]
 fn a_failover_loses_nothing_that_replicas_had() {
     let faults = faults("replica-kill,replica-link,failover");
-    let report = sound("18", &["--topology", "sentinel", "--faults", &faults]);
+    let report = sound_at_replicas("18", &["--topology", "sentinel", "--faults", &faults]);
     assert!(was_made(&report, "failover"), "{report:#}");
 }
 
@@ -91,4 +97,11 @@ fn slots_that_move_and_primaries_that_change_break_no_rule() {
 fn a_primary_of_a_cluster_that_dies_loses_nothing_that_its_replica_had() {
     let report = sound("14", &["--topology", "cluster", "--faults", "primary-kill"]);
     assert!(was_made(&report, "primary-kill"), "{report:#}");
+}
+
+#[test]
+fn without_a_cache_reads_at_the_replicas_of_a_cluster_keep_every_rule() {
+    let faults = "cluster-failover,follower-kill,slot-move,replica-link";
+    let args = ["--topology", "cluster", "--mode", "off", "--faults", faults];
+    sound_at_replicas("14", &args);
 }

@@ -89,24 +89,7 @@ pub struct Figures {
 #[track_caller]
 pub fn fail_over(name: &str, url: &str, place: &Place, fault: impl FnOnce(&Run<'_>)) -> Vec<Figures> {
     let _alone = ALONE.lock();
-    let side = |name, args: &[&str]| Side {
-        name,
-        proxy: Nearhit::serve_with(url, &[args, &["--upstream.command-timeout", "1s"]].concat()),
-        shared: Shared::default(),
-    };
-    let sides = [
-        side("cached", &["--cache.admission", "always"]),
-        side(
-            "replicas",
-            &["--cache.mode", "off", "--routing.reads", "prefer-replica"],
-        ),
-    ];
-    for side in &sides {
-        wait_for("the master to be found", SOON, || {
-            side.proxy.connect().line("PING") == "PONG"
-        });
-    }
-    wait_for_replicas(&sides[1].proxy, place.replicas());
+    let sides = sides(url, place);
     let run = Run {
         sides: &sides,
         returned: Mutex::new(None),
@@ -151,6 +134,30 @@ pub fn fail_over(name: &str, url: &str, place: &Place, fault: impl FnOnce(&Run<'
         }
     });
     figures.collect()
+}
+
+/// A nearhit with a near-cache and one that reads from replicas, once they know everybody.
+#[track_caller]
+fn sides(url: &str, place: &Place) -> [Side; 2] {
+    let side = |name, args: &[&str]| Side {
+        name,
+        proxy: Nearhit::serve_with(url, &[args, &["--upstream.command-timeout", "1s"]].concat()),
+        shared: Shared::default(),
+    };
+    let sides = [
+        side("cached", &["--cache.admission", "always"]),
+        side(
+            "replicas",
+            &["--cache.mode", "off", "--routing.reads", "prefer-replica"],
+        ),
+    ];
+    for side in &sides {
+        wait_for("the master to be found", SOON, || {
+            side.proxy.connect().line("PING") == "PONG"
+        });
+    }
+    wait_for_replicas(&sides[1].proxy, place.replicas());
+    sides
 }
 
 /// What the observer met.

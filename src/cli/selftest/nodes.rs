@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub(super) enum Servers {
     /// Somebody else's.
     Foreign(Target),
-    Group(Nodes),
+    Group(Box<Nodes>),
     Cluster(Cluster),
 }
 

@@ -44,14 +44,7 @@ pub(super) fn operation(out: &mut Vec<u8>, op: Op, names: &[Vec<u8>], content: C
         Op::EvalSet => request(out, &[b"EVAL", SET, b"1", first, text]),
         Op::EvalSetUndeclared => request(out, &[b"EVAL", SET_UNDECLARED, b"0", first, text]),
         Op::Del | Op::DelPair | Op::DelMany => many(out, b"DEL", names),
-        Op::MsetMany => {
-            encode::array_header(out, 1 + 2 * names.len());
-            encode::bulk(out, b"MSET");
-            names
-                .iter()
-                .flat_map(|name| [name, text])
-                .for_each(|arg| encode::bulk(out, arg));
-        }
+        Op::MsetMany => set_all(out, names, text),
         Op::Pexpire => request(out, &[b"PEXPIRE", first, millis]),
         Op::Persist => request(out, &[b"PERSIST", first]),
         Op::Rename => request(out, &[b"RENAME", first, second]),
@@ -122,6 +115,16 @@ fn many(out: &mut Vec<u8>, command: &[u8], names: &[Vec<u8>]) {
     encode::array_header(out, names.len() + 1);
     encode::bulk(out, command);
     names.iter().for_each(|name| encode::bulk(out, name));
+}
+
+/// `MSET k text …`
+fn set_all(out: &mut Vec<u8>, names: &[Vec<u8>], text: &[u8]) {
+    encode::array_header(out, 1 + 2 * names.len());
+    encode::bulk(out, b"MSET");
+    for name in names {
+        encode::bulk(out, name);
+        encode::bulk(out, text);
+    }
 }
 
 /// `HSET k f0 id …`, or `ZADD k id f0 …`.

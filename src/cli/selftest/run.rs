@@ -165,7 +165,7 @@ async fn start_servers(
         faults.retain(|fault| *fault != Fault::ClockJump);
     }
     let nodes = Nodes::around(redis, &program, dir, args, options.topology).await?;
-    Ok(Servers::Group(nodes))
+    Ok(Servers::Group(Box::new(nodes)))
 }
 
 /// Starts a server, with libfaketime if there is one and the server bears it.
