@@ -363,27 +363,6 @@ fn a_session_that_wrote_reads_it_wherever_the_slot_is() {
 }
 
 #[test]
-fn a_client_that_waits_at_a_node_that_loses_the_slot_is_told_in_plain_words() {
-    let front = Front::shared();
-    let _turn = front.alone();
-    let (key, slot) = key_at(&front, 2, "waits:");
-    let mut client = front.proxy.connect();
-    client.send(&["BLPOP", &key, "0"]);
-    wait_for("the client to wait", SOON, || {
-        front.cluster.node(2).info("blocked_clients") == "1"
-    });
-    front.cluster.move_slot(slot, 2, 1);
-    // Nobody was popped for it; it may ask again, and finds the slot.
-    assert!(client.reply().is_error_with("TRYAGAIN nearhit: "));
-    client.send(&["BLPOP", &key, "0"]);
-    wait_for("the client to wait", SOON, || {
-        front.cluster.node(1).info("blocked_clients") == "1"
-    });
-    assert_eq!(front.proxy.connect().cmd(&["RPUSH", &key, "e"]), 1);
-    assert_eq!(client.reply(), [key.as_str(), "e"]);
-}
-
-#[test]
 fn a_transaction_at_a_node_that_lost_the_slot_is_not_run_at_all() {
     let front = Front::shared();
     let _turn = front.alone();
