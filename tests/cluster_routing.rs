@@ -360,3 +360,20 @@ fn a_big_value_goes_where_its_key_is_whatever_the_session_does() {
         assert_eq!(client.line("DEL huge{c} huge{b}").int(), 1 + i64::from(line == "PING"));
     }
 }
+
+#[test]
+fn writes_are_not_cut_where_that_is_not_wanted() {
+    let front = Front::shared();
+    let whole = Nearhit::serve_with(&front.cluster.url(), &["--routing.split-writes", "false"]);
+    let mut client = whole.connect();
+    assert_eq!(client.line("MSET uncut{a} 1 uncut:other{a} 2"), "OK");
+    for line in [
+        "MSET uncut{a} 3 uncut{b} 4",
+        "DEL uncut{a} uncut{b}",
+        "UNLINK uncut{a} uncut{b}",
+    ] {
+        assert_eq!(client.line(line), CROSSSLOT, "{line}");
+    }
+    let values = [Reply::Bulk("1".into()), Reply::Nil];
+    assert_eq!(client.line("MGET uncut{a} uncut{b}"), Reply::Array(values.to_vec()));
+}

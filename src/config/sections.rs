@@ -129,6 +129,9 @@ section! {
         /// Where nodes of a cluster are reached that announce themselves elsewhere (behind NAT, in containers), as in
         /// `["172.17.0.2:6379=10.0.0.2:7001"]`: what they announce, and what nearhit connects to.
         addresses: Vec<String> = Vec::new();
+        /// Before a cluster, cut `MSET`, `DEL` and `UNLINK` of keys in several slots by slot. `false`: they are refused as the
+        /// cluster itself refuses them, because what is cut does not happen all at once.
+        split_writes: bool = true;
     }
 }
 

@@ -148,6 +148,8 @@ pub struct Settings {
     pub pubsub: PubSub,
     /// How long nothing is cached because of a lost command that may still run.
     pub fence_hold: Duration,
+    /// In front of a cluster, writes to several slots are cut by slot; otherwise they are refused.
+    pub split_writes: bool,
 }
 
 impl Settings {

@@ -125,6 +125,7 @@ pub(super) fn settings(config: &Config, caching: bool) -> Settings {
         present_as: config.facade.present_as,
         pubsub: config.pubsub.clone(),
         fence_hold: config.invalidation.fence_hold,
+        split_writes: config.routing.split_writes,
     }
 }
 

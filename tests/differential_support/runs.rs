@@ -122,7 +122,12 @@ pub fn run(run: Run, profile: &Profile) -> Driver {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     assert_eq!(driver.nearhit.metric("nearhit_panics_total", &[]), 0.0);
     if profile.cached && count > 100 {
-        assert!(driver.hits() > 200.0, "many reads were hits, not {}", driver.hits());
+        // More than one in each sequence.
+        assert!(
+            driver.hits() > count as f64,
+            "many reads were hits, not {}",
+            driver.hits()
+        );
         assert!(around_multi > 0.0, "some of them around transactions");
     }
     driver

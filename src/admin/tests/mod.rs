@@ -69,6 +69,7 @@ fn settings() -> Settings {
         present_as: PresentAs::Standalone,
         pubsub: config.pubsub,
         fence_hold: config.invalidation.fence_hold,
+        split_writes: true,
     }
 }
 

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::gather::Gather;
+use super::multi::CROSSSLOT;
 use super::redirect::in_plain_words;
 use super::scan_cursor::{self, Scan};
 use super::split::{self, split};
@@ -116,6 +117,14 @@ impl Turn<'_> {
         let nodes = self.context.nodes.as_ref()?.primaries();
         match command.spread {
             Spread::Slot => None,
+            Spread::Keys(_)
+                if may_write(command)
+                    && !self.context.shared.settings.split_writes
+                    && command.slot(request).is_err() =>
+            {
+                self.refuse(command.id().number(), CROSSSLOT);
+                Some(Flow::Next)
+            }
             Spread::Keys(merge) => {
                 let parts = match split(command, request) {
                     Ok(None) => return None,
