@@ -109,7 +109,7 @@ impl Pin {
         self.blocking > 0
     }
 
-    /// Nothing more is sent until [`unhold`].
+    /// Nothing more is sent until [`super::pinned::unhold`].
     pub(super) fn hold(&mut self) {
         self.held += 1;
     }

@@ -129,7 +129,7 @@ impl<W: Waiter + 'static> Connection<W> {
         connection
     }
 
-    /// Keeps every request until it is answered, so that its waiter may refuse the answer ([`Taken::Refused`]).
+    /// Keeps every request until it is answered, so that its waiter may refuse the answer ([`super::Taken::Refused`]).
     pub fn keep_requests(&self) {
         self.0.state.borrow_mut().out.keep_all();
     }
