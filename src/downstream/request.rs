@@ -173,12 +173,8 @@ impl<'a> Turn<'a> {
     }
 
     fn known(&mut self, command: &Command, request: &Request<'_>) -> Flow {
-        self.note_slot(command, request);
-        if let Some(flow) = self.refuse_tracking(command, request) {
-            return flow;
-        }
-        if self.core.multi.is_some()
-            && let Some(flow) = self.while_waiting(command, request)
+        if self.context.nodes.is_some()
+            && let Some(flow) = self.known_in_cluster(command, request)
         {
             return flow;
         }
@@ -231,6 +227,16 @@ impl<'a> Turn<'a> {
                 Flow::Next
             }
         }
+    }
+
+    /// What is different in front of a cluster about every known command; `None`: it is as any.
+    fn known_in_cluster(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
+        self.note_slot(command, request);
+        if let Some(flow) = self.refuse_tracking(command, request) {
+            return Some(flow);
+        }
+        self.core.multi.as_ref()?;
+        self.while_waiting(command, request)
     }
 
     fn while_pinned(&mut self, command: &Command, request: &Request<'_>, queued: bool) -> Flow {
