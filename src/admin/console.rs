@@ -123,8 +123,9 @@ impl Call<'_> {
 
     /// Whether a read of `key` by the asker would be fetched for the near-cache now.
     pub(super) fn would_admit(&self, key: &[u8], command: u16) -> Result<(), Bypass> {
-        let origin = self.asker.account.origin(self.owner(key)).ok_or(Bypass::SessionState)?;
-        self.shared.cache.would_admit(&origin, key, command, self.now)
+        let partition = self.asker.account.partition(self.owner(key));
+        let partition = partition.ok_or(Bypass::SessionState)?;
+        self.shared.cache.would_admit(&partition.origin, key, command, self.now)
     }
 }
 

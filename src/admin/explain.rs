@@ -261,7 +261,7 @@ impl Plan<'_> {
             hash: cache.hash(key),
             key,
             id: EntryId {
-                origin: account.origin(self.call.owner(key))?.number(),
+                origin: account.partition(self.call.owner(key))?.origin.number(),
                 db: cache.slots().map_or(self.call.asker.db, |slots| slots.life_of(key)),
                 command,
                 rest,

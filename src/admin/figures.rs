@@ -72,7 +72,7 @@ pub(super) fn tracking_state(shared: &Shared) -> &'static str {
 pub(super) fn tracking(partition: &Partition) -> &'static str {
     let status = partition.tracking.status();
     match (
-        status.connected.load(Ordering::Relaxed),
+        partition.tracking.is_connected(),
         status.connects.load(Ordering::Relaxed),
     ) {
         (true, _) => "connected",
@@ -100,7 +100,7 @@ pub(super) fn staleness(shared: &Shared, now: Instant) -> Option<Duration> {
 
 /// Since when all tracked connections that are up have been; `None` while none is.
 pub(super) fn tracking_since(shared: &Shared) -> Option<Instant> {
-    let up = |partition: &Partition| partition.tracking.status().connected.load(Ordering::Relaxed);
+    let up = |partition: &Partition| partition.tracking.is_connected();
     let partitions = shared.accounts.partitions().into_iter();
     partitions
         .filter(up)

@@ -53,7 +53,7 @@ fn nodes_of(call: &Call<'_>, cluster: &Cluster) -> Vec<Map> {
     let mut nodes = Vec::new();
     for shard in shards.all() {
         let node = cluster.roster.find(&shard.primary);
-        let partition = node.and_then(|node| own.at(node));
+        let partition = node.and_then(|node| own.partition(Some(node)));
         let routes = groups
             .as_ref()
             .and_then(|(routing, groups)| Some((routing, groups.get(&node)?)));

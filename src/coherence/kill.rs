@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 
 use super::inspect::{Dropped, Flushed};
 use super::lookup::{Death, Verdict};
-
 use super::near_cache::{NearCache, Tally};
 use crate::cache::{Entry, Shard, Slot, SlotId};
 use crate::mutants::{Mutant, mutated};

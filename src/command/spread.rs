@@ -60,20 +60,30 @@ impl Command {
             differ |= *first.get_or_insert(slot) != slot;
         });
         match walked {
-            Ok(()) if differ => Err(CrossSlot),
-            Ok(()) => Ok(first),
+            Ok(()) => match first {
+                Some(first) if differ => Err(CrossSlot { first }),
+                _ => Ok(first),
+            },
             Err(_) => Ok(None),
         }
     }
 }
 
-/// The keys of a request are of several slots. As text it is what a node of a cluster says to that.
+/// The keys of a request are of several slots. As text it is [`CrossSlot::TEXT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CrossSlot;
+pub struct CrossSlot {
+    /// The slot of the first key.
+    pub first: Slot,
+}
+
+impl CrossSlot {
+    /// What a node of a cluster says to that.
+    pub const TEXT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+}
 
 impl std::fmt::Display for CrossSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CROSSSLOT Keys in request don't hash to the same slot")
+        f.write_str(Self::TEXT)
     }
 }
 

@@ -66,6 +66,7 @@ fn what_is_split_by_its_keys_says_plainly_where_they_are() {
 #[test]
 fn a_request_has_a_slot_when_all_its_keys_have_the_same() {
     let foo = Ok(Some(12182));
+    let first = Slot::new(12182).unwrap();
     assert_eq!(slot(&["GET", "foo"]), foo);
     assert_eq!(slot(&["MGET", "foo", "{foo}bar", "foo"]), foo);
     assert_eq!(slot(&["RENAME", "foo", "{foo}bar"]), foo);
@@ -91,7 +92,7 @@ fn a_request_has_a_slot_when_all_its_keys_have_the_same() {
         &["SSUBSCRIBE", "foo", "bar"],
         &["XREAD", "STREAMS", "foo", "bar", "0", "0"],
     ] {
-        assert_eq!(slot(apart), Err(CrossSlot), "{apart:?}");
+        assert_eq!(slot(apart), Err(CrossSlot { first }), "{apart:?}");
     }
 }
 

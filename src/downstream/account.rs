@@ -130,13 +130,8 @@ impl Account {
     }
 
     /// The part of the near-cache for what is read of `node`, which is named in a cluster; `None`: nothing is cached.
-    pub(super) fn partition(&self, node: Option<NodeId>) -> Option<Held<'_>> {
+    pub fn partition(&self, node: Option<NodeId>) -> Option<Held<'_>> {
         self.holdings.at(node)
-    }
-
-    /// Its part of the near-cache for what is read of `node` of a cluster.
-    pub fn at(&self, node: NodeId) -> Option<Partition> {
-        self.holdings.at(Some(node)).map(|held| Partition::clone(&held))
     }
 
     /// All its parts of the near-cache; none: nothing is cached for this account.
@@ -152,13 +147,8 @@ impl Account {
     /// Whether invalidations of all that may be cached for it arrive.
     pub fn is_tracked(&self) -> bool {
         let parts = self.holdings.all();
-        let is_up = |partition: &Partition| partition.tracking.status().connected.load(Ordering::Relaxed);
+        let is_up = |partition: &Partition| partition.tracking.is_connected();
         !parts.is_empty() && parts.iter().all(is_up)
-    }
-
-    /// What the entries of what is read of `node`, which is named in a cluster, are kept true by; `None`: nothing is cached.
-    pub fn origin(&self, node: Option<NodeId>) -> Option<Arc<Origin>> {
-        self.holdings.at(node).map(|held| Arc::clone(&held.origin))
     }
 }
 

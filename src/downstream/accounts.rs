@@ -199,7 +199,7 @@ impl Accounts {
     /// Has the owners of these slots asked whether they still are.
     pub fn ask_owners(&self, doubts: Vec<Doubt>, owners: &Owners) {
         let all = self.all();
-        let is_up = |held: &Held<'_>| held.tracking.status().connected.load(Ordering::Relaxed);
+        let is_up = |held: &Held<'_>| held.tracking.is_connected();
         let mut asked: HashMap<NodeId, Vec<Touch>> = HashMap::new();
         for doubt in doubts {
             if let Some(node) = owners.of(doubt.slot) {
@@ -231,8 +231,7 @@ impl Accounts {
     /// How many tracked connections are up.
     pub fn tracked(&self) -> u64 {
         let up = self.partitions().into_iter();
-        up.filter(|partition| partition.tracking.status().connected.load(Ordering::Relaxed))
-            .count() as u64
+        up.filter(|partition| partition.tracking.is_connected()).count() as u64
     }
 
     /// Every part of the near-cache, once.

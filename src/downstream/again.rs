@@ -12,13 +12,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::attribute::Source;
-use super::forward::{Forwarded, Op, Special, loss_text};
+use super::forward::{Forwarded, Op};
 use super::request::Turn;
 use super::session::{Core, Fetching, Session};
 use crate::coherence::Keys;
 use crate::command::Effect;
-use crate::metrics::{OTHER, Outcome, Retry};
-use crate::resp::encode;
+use crate::metrics::Retry;
 use crate::time::{self, Instant};
 use crate::upstream::{Connection, Ended, Loss, jittered_pause};
 
@@ -60,12 +59,7 @@ impl Again {
             slot: fetching.slot,
             ..Op::plain(fetching.command, fetching.started)
         };
-        Self {
-            number,
-            op,
-            frame: fetching.frame,
-            after: Instant::ZERO,
-        }
+        Self::at(number, op, fetching.frame, Instant::ZERO)
     }
 }
 
@@ -123,11 +117,9 @@ impl Forwarded {
             op.replica.is_some() || core.home.is_one() || (!keyless && core.causality.is_alone(&op.keys))
         };
         let harmless = unsent || (reads && alone());
-        let plain =
-            !op.pinned && !op.hub && op.shadow.is_none() && matches!(op.special, Special::No | Special::Share(_));
         let unheard = !self.applied && !self.late && !self.partly && self.number.is_some();
         let may = harmless
-            && plain
+            && op.may_move()
             && unheard
             && ended.frame.is_some()
             && !matches!(ended.loss, Loss::Shutdown | Loss::Refused(_))
@@ -155,24 +147,27 @@ impl Forwarded {
     /// Has the session send it again.
     pub(super) fn ask_again(mut self, ended: &Ended<'_>) {
         self.op.tries += 1;
-        if let (Some(number), Some(frame)) = (self.number, ended.frame) {
-            let session = Rc::clone(&self.session);
-            let op = self.given_back();
-            session.put_back(Again::at(number, op, frame.into(), Instant::ZERO));
+        if let Some(frame) = ended.frame {
+            self.put_back(frame, Instant::ZERO);
         }
     }
 
     /// Has the session ask the primary, because the replica will not say.
     pub(super) fn ask_primary(self, request: &[u8]) {
-        let Some(number) = self.number else { return };
         self.session.context.shared.metrics.retries.inc(Retry::Replica);
+        self.put_back(request, Instant::ZERO);
+    }
+
+    /// Has the session send the request again, not before `after`.
+    pub(super) fn put_back(self, frame: &[u8], after: Instant) {
+        let Some(number) = self.number else { return };
         let session = Rc::clone(&self.session);
         let op = self.given_back();
-        session.put_back(Again::at(number, op, request.into(), Instant::ZERO));
+        session.put_back(Again::at(number, op, frame.into(), after));
     }
 
     /// The request, which is to be sent again. Until it is, no later one on its keys is answered from memory.
-    pub(super) fn given_back(self) -> Op {
+    fn given_back(self) -> Op {
         let (session, mut op) = (self.session, self.op);
         if op.pinned {
             if let Some(pin) = &mut session.core.borrow_mut().pin {
@@ -191,7 +186,7 @@ impl Forwarded {
 }
 
 impl Session {
-    pub(super) fn put_back(&self, again: Again) {
+    fn put_back(&self, again: Again) {
         let mut core = self.core.borrow_mut();
         if !again.op.pinned {
             core.home.answered(again.op.bytes, 0);
@@ -264,12 +259,7 @@ impl Turn<'_> {
 
     /// Has the node answer the next request although it has not got the slot yet.
     fn say_asking(&mut self, connection: &Connection<Forwarded>) {
-        let op = Op {
-            special: Special::Discard,
-            outcome: Outcome::Local,
-            ..Op::plain(OTHER, self.now)
-        };
-        self.resend(op, None, ASKING, connection);
+        self.resend(Op::unheard(self.now), None, ASKING, connection);
     }
 
     /// There is no connection now. What was lost before waits once more; a fetch has waited already.
@@ -284,11 +274,8 @@ impl Turn<'_> {
             self.core.sent_home.push(again);
             return;
         }
-        let mut reply = Vec::new();
-        encode::error(&mut reply, loss_text(loss, false, again.op.writes).as_bytes());
         self.core.causality.all_fetched(&again.op.keys);
-        self.core.pipeline.complete(again.number, &reply);
-        self.core.answer(again.op.command, Outcome::Error);
+        self.fail_unsent(again.number, again.op, loss);
     }
 }
 

@@ -214,7 +214,9 @@ impl Turn<'_> {
 
     /// The database that entries are told apart by; in a cluster, the life of the slot of the request in hand.
     pub(super) fn db_of_entries(&self) -> u32 {
-        if let (Some(slots), Some(slot)) = (self.context.shared.cache.slots(), self.slot) {
+        if let Some(slot) = self.slot
+            && let Some(slots) = self.context.shared.cache.slots()
+        {
             return slots.life(slot);
         }
         if mutated(Mutant::SelectLeaks) {
@@ -225,10 +227,10 @@ impl Turn<'_> {
 
     /// Whether it is proved that the node still has the slot of the request in hand, if that has this life.
     pub(super) fn owns(&self, life: u32) -> bool {
-        let slots = self.context.shared.cache.slots();
-        slots
-            .zip(self.slot)
-            .is_none_or(|(slots, slot)| slots.is_proved(slot, life, self.now))
+        self.slot.is_none_or(|slot| {
+            let slots = self.context.shared.cache.slots();
+            slots.is_none_or(|slots| slots.is_proved(slot, life, self.now))
+        })
     }
 
     fn wait(&mut self, query: &Query<'_>, request: &Request<'_>, source: Source) {

@@ -85,7 +85,7 @@ impl Turn<'_> {
     /// In front of a cluster a client's reads go to several nodes, and none of them could tell it of all changes: what it kept
     /// would grow old unseen. `None`: it may be tracked, or asks for something else.
     pub(super) fn refuse_tracking(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
-        if self.context.nodes.is_none() || command.name() != "client|tracking" {
+        if command.name() != "client|tracking" {
             return None;
         }
         if request.len() < 3 || request.arg(2).eq_ignore_ascii_case(b"off") {

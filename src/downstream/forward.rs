@@ -27,7 +27,7 @@ use super::{identity, pinned, subscribe, switch};
 use crate::coherence::{Flushing, Keys};
 use crate::command::{Effect, Slot};
 use crate::config::Credentials;
-use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
+use crate::metrics::{Disconnect, ErrorKind, OTHER, Origin, Outcome};
 use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
 use crate::topology::NodeId;
@@ -177,6 +177,21 @@ impl Op {
             ask: None,
             hops: 0,
         }
+    }
+
+    /// A request of nearhit's own, whose reply nobody hears.
+    pub(super) fn unheard(started: Instant) -> Self {
+        Self {
+            special: Special::Discard,
+            outcome: Outcome::Local,
+            ..Self::plain(OTHER, started)
+        }
+    }
+
+    /// Whether it may go over another connection: it was sent over one that all share, nobody else waits for its reply, and
+    /// the reply means nothing to the session.
+    pub(super) fn may_move(&self) -> bool {
+        !self.pinned && !self.hub && self.shadow.is_none() && matches!(self.special, Special::No | Special::Share(_))
     }
 }
 

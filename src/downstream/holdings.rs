@@ -38,7 +38,7 @@ pub(super) struct ByNode {
 type Parts = Vec<Option<Partition>>;
 
 /// A partition that is looked at.
-pub(super) enum Held<'a> {
+pub enum Held<'a> {
     One(&'a Partition),
     /// Invariant: there is one at this place.
     OfNode(Guard<Arc<Parts>>, usize),

@@ -232,9 +232,7 @@ impl Turn<'_> {
         });
         let op = op.unwrap_or(Op {
             pinned: true,
-            special: Special::Discard,
-            outcome: Outcome::Local,
-            ..Op::plain(crate::metrics::OTHER, self.now)
+            ..Op::unheard(self.now)
         });
         self.send_op_on_pin(number, op, frame);
     }

@@ -48,6 +48,8 @@ pub(super) struct Turn<'a> {
     sight: Option<(Option<NodeId>, Sight, u32)>,
     /// In a cluster, the slot of the request in hand, by its first key.
     pub(super) slot: Option<Slot>,
+    /// In a cluster: others of its keys are of other slots.
+    pub(super) several: bool,
     /// In a cluster, the node that has it.
     pub(super) node: Option<NodeId>,
     /// Nobody hears the reply of the current request (CLIENT REPLY).
@@ -96,6 +98,7 @@ impl<'a> Turn<'a> {
             now,
             sight: None,
             slot: None,
+            several: false,
             node: None,
             muted: false,
             monitored: context.shared.common.monitors.any(),
@@ -109,7 +112,7 @@ impl<'a> Turn<'a> {
     /// Does what is to be done with `request`.
     pub(super) fn handle(&mut self, request: &Request<'_>) -> Flow {
         self.attribute = None;
-        (self.slot, self.node) = (None, None);
+        (self.slot, self.several, self.node) = (None, false, None);
         self.go_home();
         if self.core.must_wait() {
             return Flow::Hold;
@@ -351,9 +354,7 @@ impl<'a> Turn<'a> {
             match command.cacheable(request) {
                 Cacheable::Yes if shadow => return self.shadow_one(command, request),
                 Cacheable::Yes => return self.cached(command, request),
-                Cacheable::Decomposed if self.spans_slots(command, request) => {
-                    return self.mget_over_nodes(command, request);
-                }
+                Cacheable::Decomposed if self.several => return self.mget_over_nodes(command, request),
                 Cacheable::Decomposed if shadow => return self.shadow_many(command, request),
                 Cacheable::Decomposed => return self.mget(command, request),
                 Cacheable::No => {}

@@ -1,10 +1,14 @@
 //! Sending a request over a shared connection.
 
+use std::time::Duration;
+
+use super::cluster::scatter::Gathered;
 use super::forward::{Forwarded, Op, Special, loss_text};
 use super::request::Turn;
+use super::rights::AclChange;
 use super::switch;
-use crate::metrics::{Disconnect, ErrorKind, Origin};
-use crate::resp::Version;
+use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
+use crate::resp::{Version, encode};
 use crate::upstream::{Connection, Loss};
 
 impl Turn<'_> {
@@ -60,9 +64,22 @@ impl Turn<'_> {
     }
 
     /// Sends a request over a shared connection; `number` is its reply's place, `None`: nobody hears the reply.
-    pub(super) fn resend(&mut self, mut op: Op, number: Option<u64>, frame: &[u8], connection: &Connection<Forwarded>) {
-        let era = self.context.pool.borrow().era();
+    pub(super) fn resend(&mut self, op: Op, number: Option<u64>, frame: &[u8], connection: &Connection<Forwarded>) {
+        let limit = self.context.shared.settings.command_timeout;
         self.context.budget.sent();
+        self.send_over(op, number, frame, connection, limit);
+    }
+
+    /// The same for a reply that may take so long as `limit`, and does not count for how much may be sent again.
+    pub(super) fn send_over(
+        &mut self,
+        mut op: Op,
+        number: Option<u64>,
+        frame: &[u8],
+        connection: &Connection<Forwarded>,
+        limit: Option<Duration>,
+    ) {
+        let era = self.context.pool.borrow().era();
         self.core.home.sent(frame.len(), era);
         if op.replica.is_some() {
             self.core.causality.all_fetching(&op.keys);
@@ -70,13 +87,29 @@ impl Turn<'_> {
             self.core.causality.forwarded(&op.keys, op.effect);
         }
         op.bytes = frame.len();
-        let limit = self.context.shared.settings.command_timeout;
         // Not `now`: a read whose fetch did not work out has waited already.
         let started = op.started;
         let waiter = Forwarded::new(self.session, number, op);
         if let Err(lost) = connection.send(frame, waiter, limit, started) {
             self.lost.push(lost);
         }
+    }
+
+    /// A request that is not going to be sent: the client is told why, in its reply's place.
+    pub(super) fn fail_unsent(&mut self, number: u64, op: Op, loss: &Loss) {
+        let (command, mut reply) = (op.command, Vec::new());
+        encode::error(&mut reply, loss_text(loss, false, op.writes).as_bytes());
+        let mut unsent = Forwarded::new(self.session, Some(number), op);
+        match unsent.gather(&reply) {
+            Gathered::Alone => {}
+            Gathered::Waiting => return,
+            Gathered::Whole(whole) => reply = whole,
+        }
+        if matches!(unsent.op.special, Special::Acl(AclChange::Deleted(_))) {
+            self.core.switching = false;
+        }
+        self.core.pipeline.complete(number, &reply);
+        self.core.answer(command, Outcome::Error);
     }
 
     /// The first kill: from here on nobody is served what this request is about to change.

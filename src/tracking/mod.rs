@@ -306,4 +306,9 @@ impl Tracking {
     pub fn status(&self) -> &Status {
         &self.status
     }
+
+    /// Whether it is up.
+    pub fn is_connected(&self) -> bool {
+        self.status.connected.load(Ordering::Relaxed)
+    }
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ::nearhit::command::Slot;
+use ::nearhit::command::{SLOT_COUNT, Slot};
 use ::nearhit::config::Address;
 
 use super::Reply;
@@ -13,9 +13,6 @@ use super::wait::wait_for;
 
 /// How long a failover may take that nobody asks for: the node's timeout, an election, and another one.
 pub const CLUSTER_FAILOVER: Duration = Duration::from_secs(20);
-
-/// Slots of a cluster.
-const SLOTS: u16 = 16384;
 
 /// Primaries, each with as many replicas. Dropping it kills them all.
 #[derive(Debug)]
@@ -75,8 +72,7 @@ impl RedisCluster {
 
     /// The slots a primary has at the start.
     pub fn first_slots(&self, primary: usize) -> RangeInclusive<u16> {
-        let count = u16::try_from(self.primaries).expect("few primaries");
-        let from = |place: usize| u16::try_from(usize::from(SLOTS) * place / usize::from(count)).expect("a slot");
+        let from = |place: usize| u16::try_from(SLOT_COUNT * place / self.primaries).expect("a slot");
         from(primary)..=from(primary + 1) - 1
     }
 
@@ -84,7 +80,7 @@ impl RedisCluster {
     #[track_caller]
     pub fn wait_until_whole(&self) {
         self.wait_for_all("the cluster to be whole", |node| {
-            info(node, "cluster_state") == "ok" && info(node, "cluster_slots_ok") == SLOTS.to_string()
+            info(node, "cluster_state") == "ok" && info(node, "cluster_slots_ok") == SLOT_COUNT.to_string()
         });
         self.wait_for_all("the replicas to follow", |node| {
             node.info("role") == "master" || node.info("master_link_status") == "up"

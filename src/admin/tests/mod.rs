@@ -255,7 +255,7 @@ impl Bench {
     }
 
     fn origin(&self) -> Arc<Origin> {
-        self.shared.accounts.own().origin(None).unwrap()
+        Arc::clone(&self.shared.accounts.own().partition(None).unwrap().origin)
     }
 
     fn number(&self, command: &str) -> u16 {

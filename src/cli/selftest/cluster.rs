@@ -4,7 +4,7 @@ use super::Failure;
 use super::nodes::text;
 use super::server_faults::add_guest;
 use super::servers::{Place, Redis, Target, free_port};
-use nearhit::command::Slot;
+use nearhit::command::{SLOT_COUNT, Slot};
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -14,7 +14,6 @@ use tokio::time::{sleep, timeout};
 const PRIMARIES: usize = 3;
 /// The primaries and a replica of each.
 const NODES: usize = 2 * PRIMARIES;
-const SLOTS: u16 = 16384;
 /// A node that is silent for so long is taken for dead, in milliseconds.
 const NODE_TIMEOUT: &str = "2000";
 /// From the port of a node to that of the cluster's own bus.
@@ -110,7 +109,7 @@ impl Cluster {
             self.say(number, &format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1))
                 .await?;
             if number < PRIMARIES {
-                let from = |place: usize| usize::from(SLOTS) * place / PRIMARIES;
+                let from = |place: usize| SLOT_COUNT * place / PRIMARIES;
                 let (from, to) = (from(number), from(number + 1) - 1);
                 self.say(number, &format!("CLUSTER ADDSLOTSRANGE {from} {to}")).await?;
             }
@@ -242,7 +241,7 @@ impl Cluster {
             }
             views.push(view(&nodes));
         }
-        slots == usize::from(SLOTS)
+        slots == SLOT_COUNT
             && primaries == PRIMARIES
             && views
                 .iter()

@@ -5,9 +5,8 @@ use super::gather::Gather;
 use super::scatter::{Merging, Share};
 use crate::coherence::Keys;
 use crate::command::{Command, Merge, Pin, Place, Spread, flag};
-use crate::downstream::forward::{Forwarded, Op, Special};
+use crate::downstream::forward::{Forwarded, Op, Special, loss_text};
 use crate::downstream::request::{Flow, Turn, may_write};
-use crate::metrics::{OTHER, Outcome};
 use crate::resp::{Request, encode};
 use crate::topology::NodeId;
 use crate::upstream::{Connection, Loss};
@@ -15,10 +14,10 @@ use crate::upstream::{Connection, Loss};
 impl Turn<'_> {
     /// Asks every node over a connection of its own. `None`: one node is enough, or it is queued.
     pub(in crate::downstream) fn ask_apart(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
-        let nodes = self.context.nodes.as_ref()?.primaries();
         let (Spread::All(merge), Place::Pinned(Pin::Once)) = (command.spread, command.place) else {
             return None;
         };
+        let nodes = self.context.nodes.as_ref()?.primaries();
         if nodes.is_empty() || self.core.pin.is_some() || !command.check_arity(request) {
             return None;
         }
@@ -28,10 +27,7 @@ impl Turn<'_> {
         let connections = match self.connections_apart(command, &nodes) {
             Ok(connections) => connections,
             Err(loss) => {
-                self.refuse(
-                    command.id().number(),
-                    crate::downstream::forward::loss_text(&loss, false, false),
-                );
+                self.refuse(command.id().number(), loss_text(&loss, false, false));
                 return Some(Flow::Next);
             }
         };
@@ -71,12 +67,7 @@ impl Turn<'_> {
         for (place, (node, connection)) in nodes.into_iter().zip(connections).enumerate() {
             if blocks {
                 // WAIT counts from the last write that its connection knows of: any command brings that up to date.
-                let op = Op {
-                    special: Special::Discard,
-                    outcome: Outcome::Local,
-                    ..Op::plain(OTHER, self.now)
-                };
-                self.send_over(&connection, op, None, &ping, limit);
+                self.send_over(Op::unheard(self.now), None, &ping, &connection, limit);
             }
             let op = Op {
                 keys: Keys::None,
@@ -86,24 +77,10 @@ impl Turn<'_> {
                 words: self.words.take(),
                 ..Op::plain(command.id().number(), self.now)
             };
-            self.send_over(&connection, op, Some(number), request.frame(), limit);
+            self.send_over(op, Some(number), request.frame(), &connection, limit);
             self.core.apart.push(connection);
         }
         // What follows may depend on it.
         self.core.switching = true;
-    }
-
-    fn send_over(
-        &mut self,
-        connection: &Connection<Forwarded>,
-        op: Op,
-        number: Option<u64>,
-        frame: &[u8],
-        limit: Option<std::time::Duration>,
-    ) {
-        let era = self.context.pool.borrow().era();
-        self.core.home.sent(0, era);
-        let waiter = Forwarded::new(self.session, number, op);
-        self.lost.extend(connection.send(frame, waiter, limit, self.now).err());
     }
 }

@@ -25,11 +25,6 @@ struct Look<'q> {
 type Sights = Vec<(NodeId, Sight)>;
 
 impl Turn<'_> {
-    /// Whether the keys of a request are of several slots of a cluster.
-    pub(in crate::downstream) fn spans_slots(&self, command: &Command, request: &Request<'_>) -> bool {
-        self.context.nodes.is_some() && command.slot(request).is_err()
-    }
-
     /// A read of several keys: from memory only as a whole, and only if all values stood there together, as far as several
     /// nodes have a common time.
     pub(in crate::downstream) fn mget_over_nodes(&mut self, command: &Command, request: &Request<'_>) -> Flow {

@@ -11,16 +11,13 @@
 
 use std::collections::VecDeque;
 
-use crate::command::{Command, Lookup, Pin as Why, Place, Spread, error_text};
+use crate::command::{Command, CrossSlot, Lookup, Pin as Why, Place, Spread, error_text};
 use crate::downstream::facade::is_about_cluster;
 use crate::downstream::live::{Shown, letter};
 use crate::downstream::pin::Pin;
 use crate::downstream::request::{Flow, Turn};
 use crate::downstream::transaction::refused_everywhere;
 use crate::resp::{Request, RequestLimits, RequestScan, RequestScanner, Version};
-
-/// What Redis says of keys of several slots.
-pub(in crate::downstream) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 
 /// A transaction that no node knows of.
 #[derive(Debug, Default)]
@@ -202,7 +199,7 @@ impl Turn<'_> {
     fn is_for_several_nodes(&self, command: &Command, request: &Request<'_>) -> bool {
         match command.spread {
             _ if self.context.nodes.is_none() => false,
-            Spread::Keys(_) => command.slot(request).is_err(),
+            Spread::Keys(_) => self.several,
             Spread::All(_) | Spread::Scan => command.place(request) == Place::Shared,
             Spread::Slot | Spread::Any => false,
         }
@@ -212,13 +209,12 @@ impl Turn<'_> {
     /// is, or there is no cluster.
     pub(in crate::downstream) fn on_another_node(&mut self, command: &Command, request: &Request<'_>) -> Option<Flow> {
         let pin = self.core.pin.as_ref()?;
+        if !self.is_pinned_elsewhere() && !self.is_for_several_nodes(command, request) {
+            return None;
+        }
         let (queued, quiet) = (pin.transaction.is_some(), pin.is_quiet());
         let listens = pin.is_subscribing() || pin.is_subscribed();
         let subscribes = command.place == Place::Pinned(Why::Subscribe);
-        let elsewhere = self.is_pinned_elsewhere();
-        if !elsewhere && !self.is_for_several_nodes(command, request) {
-            return None;
-        }
         if listens && !subscribes && self.core.version == Version::V2 {
             // The server says that it may not.
             return None;
@@ -231,7 +227,7 @@ impl Turn<'_> {
             return Some(Flow::Hold);
         }
         if command.place(request) != Place::Shared {
-            self.refuse(command.id().number(), CROSSSLOT);
+            self.refuse(command.id().number(), CrossSlot::TEXT);
             return Some(Flow::Next);
         }
         Some(self.shared_uncached(command, request))
@@ -246,6 +242,6 @@ fn not_in_a_transaction(command: &Command) -> String {
             "ERR nearhit: '{}' is for all nodes of the cluster, and a transaction runs on one",
             command.name()
         ),
-        _ => CROSSSLOT.to_owned(),
+        _ => CrossSlot::TEXT.to_owned(),
     }
 }

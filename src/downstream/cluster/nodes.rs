@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::command::{Command, Slot};
+use crate::command::{Command, CrossSlot, Slot};
 use crate::downstream::context::Context;
 use crate::downstream::forward::Forwarded;
 use crate::downstream::request::Turn;
@@ -239,17 +239,16 @@ impl Context {
 }
 
 impl Turn<'_> {
-    /// In a cluster, notes which slot the request is about, by its first key, and who has that.
+    /// In a cluster, notes which slot the request is about, by its first key, whether other keys are of others, and who has
+    /// that of the first.
     pub(in crate::downstream) fn note_slot(&mut self, command: &Command, request: &Request<'_>) {
         if self.context.nodes.is_none() {
             return;
         }
-        let mut slot = None;
-        let told = command.for_each_key(request, |index| {
-            slot.get_or_insert_with(|| Slot::of(request.arg(index)));
-        });
-        // The server will refuse a request that does not say where its keys are.
-        self.slot = told.ok().and(slot);
+        (self.slot, self.several) = match command.slot(request) {
+            Ok(slot) => (slot, false),
+            Err(CrossSlot { first }) => (Some(first), true),
+        };
         self.node = self.context.owner(self.slot);
     }
 }

@@ -7,12 +7,12 @@
 //! for longer than a second, or something that cannot be sent again → the client is told
 //! ```
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::coherence::Slots;
 use crate::command::Slot;
 use crate::config::Address;
-use crate::downstream::again::Again;
 use crate::downstream::context::Context;
 use crate::downstream::forward::{Forwarded, Special};
 use crate::downstream::pin::Pin;
@@ -118,10 +118,9 @@ impl Forwarded {
         }
         let op = &self.op;
         let plain = match op.special {
-            Special::No | Special::Share(_) => !op.pinned && !op.hub && op.shadow.is_none(),
             // What waited for an element is sent away when its slot is, and what began to wait a moment too late.
             Special::Blocking => self.session.core.borrow().pin.as_ref().is_some_and(Pin::is_for_one),
-            _ => false,
+            _ => op.may_move(),
         };
         // Something behind it on several keys may have run where it did not.
         let in_order = !reply.starts_with(b"-TRYAGAIN ") || {
@@ -150,8 +149,7 @@ impl Forwarded {
 
     /// Has the session send the request to where a node says the key is.
     pub(in crate::downstream) fn follow(mut self, reply: &[u8], request: &[u8], now: Instant) {
-        let Some(number) = self.number else { return };
-        let context = std::rc::Rc::clone(&self.session.context);
+        let context = Rc::clone(&self.session.context);
         let elsewhere = self.elsewhere(reply);
         if let Elsewhere::Moved(slot, _) = &elsewhere {
             self.op.slot = Some(*slot);
@@ -170,9 +168,7 @@ impl Forwarded {
         if after > now {
             self.session.wake_at(after);
         }
-        let session = std::rc::Rc::clone(&self.session);
-        let op = self.given_back();
-        session.put_back(Again::at(number, op, request.into(), after));
+        self.put_back(request, after);
     }
 }
 

@@ -11,17 +11,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::gather::Gather;
-use super::multi::CROSSSLOT;
 use super::redirect::in_plain_words;
 use super::scan_cursor::{self, Scan};
 use super::split::{self, split};
 use crate::coherence::Keys;
-use crate::command::{Command, Effect, Slot, Spread};
-use crate::downstream::forward::{Forwarded, Op, Special, loss_text};
+use crate::command::{Command, CrossSlot, Effect, Merge, Slot, Spread};
+use crate::downstream::forward::{Forwarded, Op, Special};
 use crate::downstream::request::{Flow, Turn, may_write};
 use crate::downstream::rights::AclChange;
 use crate::metrics::Outcome;
-use crate::resp::{Request, encode};
+use crate::resp::Request;
 use crate::topology::NodeId;
 
 /// One of the requests that a client's was made into.
@@ -107,22 +106,20 @@ struct Piece {
 }
 
 impl Turn<'_> {
-    /// Sends a request that several nodes of a cluster are to answer. `None`: one does.
+    /// Sends a request that several nodes of a cluster are to answer. `None`: one does, or nobody is known to have keys, which
+    /// whoever is asked says.
     pub(in crate::downstream) fn scatter(
         &mut self,
         command: &Command,
         request: &Request<'_>,
         effect: Effect,
     ) -> Option<Flow> {
-        let nodes = self.context.nodes.as_ref()?.primaries();
+        let nodes = self.context.nodes.as_ref()?;
         match command.spread {
             Spread::Slot => None,
-            Spread::Keys(_)
-                if may_write(command)
-                    && !self.context.shared.settings.split_writes
-                    && command.slot(request).is_err() =>
-            {
-                self.refuse(command.id().number(), CROSSSLOT);
+            Spread::Keys(_) if !self.several => None,
+            Spread::Keys(_) if may_write(command) && !self.context.shared.settings.split_writes => {
+                self.refuse(command.id().number(), CrossSlot::TEXT);
                 Some(Flow::Next)
             }
             Spread::Keys(merge) => {
@@ -139,22 +136,32 @@ impl Turn<'_> {
                 let pieces = parts.into_iter().map(|part| self.piece(part)).collect();
                 Some(self.send_pieces(command, request, effect, merge, pieces))
             }
-            // Nobody is known to have keys: whoever is asked says so.
-            _ if nodes.is_empty() => None,
-            Spread::All(merge) => {
-                let merge = Merging::Gather(Gather::new(merge, nodes.len()));
-                let piece = |&node| Piece {
-                    slot: None,
-                    node: Some(node),
-                    frame: request.frame().to_vec(),
-                    keys: Keys::from(self.core.keys.as_slice()),
-                };
-                let pieces = nodes.iter().map(piece).collect();
-                Some(self.send_pieces(command, request, effect, merge, pieces))
-            }
-            Spread::Scan => Some(self.send_page(command, request, effect, &nodes)),
+            Spread::All(merge) => self.send_to_all(command, request, effect, merge, &nodes.primaries()),
+            Spread::Scan => self.send_page(command, request, effect, &nodes.primaries()),
             Spread::Any => self.wait_for_all(command, effect),
         }
+    }
+
+    fn send_to_all(
+        &mut self,
+        command: &Command,
+        request: &Request<'_>,
+        effect: Effect,
+        merge: Merge,
+        nodes: &[NodeId],
+    ) -> Option<Flow> {
+        if nodes.is_empty() {
+            return None;
+        }
+        let merge = Merging::Gather(Gather::new(merge, nodes.len()));
+        let piece = |&node| Piece {
+            slot: None,
+            node: Some(node),
+            frame: request.frame().to_vec(),
+            keys: Keys::from(self.core.keys.as_slice()),
+        };
+        let pieces = nodes.iter().map(piece).collect();
+        Some(self.send_pieces(command, request, effect, merge, pieces))
     }
 
     fn piece(&self, part: split::Part) -> Piece {
@@ -167,8 +174,17 @@ impl Turn<'_> {
         }
     }
 
-    fn send_page(&mut self, command: &Command, request: &Request<'_>, effect: Effect, nodes: &[NodeId]) -> Flow {
-        match scan_cursor::ask(request, nodes.len()) {
+    fn send_page(
+        &mut self,
+        command: &Command,
+        request: &Request<'_>,
+        effect: Effect,
+        nodes: &[NodeId],
+    ) -> Option<Flow> {
+        if nodes.is_empty() {
+            return None;
+        }
+        let flow = match scan_cursor::ask(request, nodes.len()) {
             Scan::Over(reply) => {
                 self.local_reply(command.id().number(), |out| out.extend_from_slice(&reply));
                 Flow::Next
@@ -183,7 +199,8 @@ impl Turn<'_> {
                 };
                 self.send_pieces(command, request, effect, merge, vec![piece])
             }
-        }
+        };
+        Some(flow)
     }
 
     /// What may change anything and names no key goes to any node: what this session has on its way to others comes first.
@@ -224,16 +241,7 @@ impl Turn<'_> {
                     self.before_sending(&mut op);
                     self.resend(op, Some(number), &piece.frame, &connection);
                 }
-                Err(loss) => {
-                    let mut reply = Vec::new();
-                    encode::error(&mut reply, loss_text(&loss, false, false).as_bytes());
-                    let mut unsent = Forwarded::new(self.session, Some(number), op);
-                    if let Gathered::Whole(reply) = unsent.gather(&reply) {
-                        self.core.switching = false;
-                        self.core.pipeline.complete(number, &reply);
-                        self.core.answer(command.id().number(), Outcome::Error);
-                    }
-                }
+                Err(loss) => self.fail_unsent(number, op, &loss),
             }
         }
         Flow::Next

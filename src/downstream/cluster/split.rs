@@ -31,14 +31,14 @@ pub(in crate::downstream) fn split(command: &Command, request: &Request<'_>) -> 
     let Keys::Range { first, step, .. } = command.keys else {
         return Ok(None);
     };
-    if command.slot(request).is_ok() {
+    let (first, step) = (usize::from(first), usize::from(step.max(1)));
+    let groups = by_slot((first..request.len()).step_by(step).map(|at| request.arg(at)));
+    if groups.len() < 2 {
         return Ok(None);
     }
-    let (first, step) = (usize::from(first), usize::from(step.max(1)));
     if !request.len().saturating_sub(first).is_multiple_of(step) {
         return Err(error_text::wrong_arity(command));
     }
-    let groups = by_slot((first..request.len()).step_by(step).map(|at| request.arg(at)));
     let part = |(slot, keys): (Slot, Vec<usize>)| {
         let mut frame = Vec::new();
         encode::array_header(&mut frame, first + keys.len() * step);
