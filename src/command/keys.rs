@@ -109,6 +109,12 @@ impl Keys {
         let count = request.len();
         match self {
             Self::None => Ok(()),
+            // The usual case, in fewer steps: one key.
+            Self::Range { first, last, .. } if last == first.cast_signed() => {
+                let first = usize::from(first);
+                (first < count).then_some(first).into_iter().for_each(f);
+                Ok(())
+            }
             Self::Range { first, last, step } => range(count, first, last, step).map(|keys| keys.for_each(f)),
             Self::Counted {
                 at,

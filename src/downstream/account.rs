@@ -134,6 +134,11 @@ impl Account {
         self.holdings.at(node)
     }
 
+    /// What the entries of that part are told apart by.
+    pub(super) fn origin_number(&self, node: Option<NodeId>) -> Option<u16> {
+        self.holdings.origin_at(node)
+    }
+
     /// All its parts of the near-cache; none: nothing is cached for this account.
     pub fn partitions(&self) -> Vec<Partition> {
         self.holdings.all()

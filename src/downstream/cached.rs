@@ -2,7 +2,7 @@
 
 use super::attribute::{self, Source};
 use super::context::Ticket;
-use super::request::{Flow, Turn};
+use super::request::{Flow, Sighted, Turn};
 use super::session::{Fetching, nanos};
 use crate::cache::EntryId;
 use crate::coherence::{Copies, Fill, Lease, Lookup, NearCache, Query, Reader, Sight};
@@ -21,23 +21,23 @@ impl Turn<'_> {
         };
         let ticket = self.ticket();
         let (must_see, version) = (self.core.causality.must_see(), self.core.version);
-        let looked = self.with_sight(|turn, sight| {
-            let (shared, told) = (&turn.context.shared, turn.core.attributes.get());
-            let reader = sight.reader(must_see, version).of_slot(turn.owns(query.id.db));
-            turn.core.pipeline.ready(turn.muted, |out| {
-                let start = out.len();
-                let mut copies = turn.context.copies.borrow_mut();
-                let looked = shared.cache.lookup(&mut copies, &query, reader, ticket, out);
-                drop(copies);
-                if told {
-                    attribute::before_hit(out, start, &looked.0, sight, &shared.settings.upstream);
-                }
-                looked
-            })
-        });
-        let Some((lookup, unproved)) = looked else {
+        self.renew_sight();
+        let owned = self.owns(query.id.db);
+        let Some(Sighted { sight, .. }) = &self.sight else {
             return self.pass(Bypass::SessionState, command, request);
         };
+        let (shared, told) = (&self.context.shared, self.core.attributes.get());
+        let reader = sight.reader(must_see, version).of_slot(owned);
+        let (lookup, unproved) = self.core.pipeline.ready(self.muted, |out| {
+            let start = out.len();
+            let mut copies = self.context.copies.borrow_mut();
+            let looked = shared.cache.lookup(&mut copies, &query, reader, ticket, out);
+            drop(copies);
+            if told {
+                attribute::before_hit(out, start, &looked.0, sight, &shared.settings.upstream);
+            }
+            looked
+        });
         self.count_key(&query, matches!(lookup, Lookup::Hit { .. }));
         if unproved && let Some(partition) = self.core.account.partition(self.node) {
             partition.tracking.kick();
@@ -60,12 +60,12 @@ impl Turn<'_> {
     pub(super) fn query<'q>(&self, command: &Command, request: &'q Request<'_>) -> Result<Query<'q>, Bypass> {
         let &hash = self.core.keys.first().ok_or(Bypass::Disabled)?;
         self.core.causality.may_look(hash)?;
-        let partition = self.core.account.partition(self.node).ok_or(Bypass::SessionState)?;
+        let origin = self.core.account.origin_number(self.node).ok_or(Bypass::SessionState)?;
         Ok(Query {
             hash,
             key: request.arg(1),
             id: EntryId {
-                origin: partition.origin.number(),
+                origin,
                 db: self.db_of_entries(),
                 command: command.id().number(),
                 rest: request.tail(2),
@@ -150,9 +150,9 @@ impl Turn<'_> {
         let causality = &self.core.causality;
         self.core.keys.iter().try_for_each(|&hash| causality.may_look(hash))?;
         let get = self.table.by_name("get").ok_or(Bypass::MultiKeyMiss)?;
-        let partition = self.core.account.partition(self.node).ok_or(Bypass::SessionState)?;
+        let origin = self.core.account.origin_number(self.node).ok_or(Bypass::SessionState)?;
         Ok(EntryId {
-            origin: partition.origin.number(),
+            origin,
             db: self.db_of_entries(),
             command: get.id().number(),
             rest: b"",

@@ -33,7 +33,8 @@ use crate::time::Instant;
 use crate::topology::NodeId;
 use crate::upstream::{Ended, Loss, Taken, Waiter};
 
-/// What is special about a reply, beyond passing it on.
+/// What is special about a reply, beyond passing it on. What is larger than a few words is boxed: nearly every request has
+/// none of it, and each moves from hand to hand on its way.
 #[derive(Debug, Default)]
 pub(super) enum Special {
     /// Nothing.
@@ -44,19 +45,19 @@ pub(super) enum Special {
     /// SELECT: the session is in this database once it says OK.
     Select(u32),
     /// HELLO: the session speaks another protocol once it succeeds.
-    Hello(switch::Hello),
+    Hello(Box<switch::Hello>),
     /// The client reads it with something of nearhit's in it.
-    Edit(Edit),
+    Edit(Box<Edit>),
     /// A password is judged at the door; `again`: by another doorman, if this one is lost.
     Knock { again: bool },
     /// AUTH: from its success on the session is who it says.
-    Auth(Credentials),
+    Auth(Box<Credentials>),
     /// MULTI.
     Multi,
     /// EXEC of this transaction.
-    Exec(Transaction),
+    Exec(Box<Transaction>),
     /// A command of the SUBSCRIBE family, on a connection of the session's own.
-    Subscribe(subscribe::Expected),
+    Subscribe(Box<subscribe::Expected>),
     /// The same on the connection subscribers share.
     Change(Box<Change>),
     /// The session keeps its connection, unless the server does not know the command: nobody else knows what it does.
@@ -76,22 +77,29 @@ pub(super) enum Special {
     /// Whether the session may run a command that nearhit answers.
     Question(Question),
     /// Rights change once it has run.
-    Acl(AclChange),
+    Acl(Box<AclChange>),
     /// It runs over connections that nobody else uses, which may be in another database than the session. What follows waits.
     Apart,
     /// CLIENT KILL, which the server judges first.
-    Kill(Kill),
+    Kill(Box<Kill>),
     /// CLIENT UNBLOCK of this session; the reply goes to whoever asked.
     Unblock(Ticket),
     /// One of several requests that a client's was made of.
     Share(Share),
 }
 
+const _: () = assert!(std::mem::size_of::<Special>() <= 32, "box what is large");
+
 impl Special {
     /// Whether what stands behind it in the pipeline means something else without it: a write would go to another
     /// database, or as another user. When nobody knows what the server would have said, the session must end.
     pub(super) fn must_be_known(&self) -> bool {
         matches!(self, Self::Select(_)) || self.is_login()
+    }
+
+    /// Whether the client gives itself up: nothing behind it is to be done.
+    pub(super) fn ends_user(&self) -> bool {
+        matches!(self, Self::Acl(change) if matches!(**change, AclChange::Deleted(_)))
     }
 
     /// Whether it says who the client is.
@@ -101,6 +109,30 @@ impl Special {
             Self::Hello(hello) => hello.login.is_some(),
             _ => false,
         }
+    }
+}
+
+impl From<Edit> for Special {
+    fn from(edit: Edit) -> Self {
+        Self::Edit(Box::new(edit))
+    }
+}
+
+impl From<AclChange> for Special {
+    fn from(change: AclChange) -> Self {
+        Self::Acl(Box::new(change))
+    }
+}
+
+impl From<Credentials> for Special {
+    fn from(credentials: Credentials) -> Self {
+        Self::Auth(Box::new(credentials))
+    }
+}
+
+impl From<switch::Hello> for Special {
+    fn from(hello: switch::Hello) -> Self {
+        Self::Hello(Box::new(hello))
     }
 }
 

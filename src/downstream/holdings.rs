@@ -90,6 +90,14 @@ impl Holdings {
         }
     }
 
+    /// The number of that partition's origin.
+    pub(super) fn origin_at(&self, node: Option<NodeId>) -> Option<u16> {
+        match self {
+            Self::One(partition) => Some(partition.origin.number()),
+            _ => self.at(node).map(|partition| partition.origin.number()),
+        }
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> Vec<Partition> {
         match self {

@@ -121,6 +121,6 @@ impl Turn<'_> {
             self.refuse(command.id().number(), "ERR syntax error");
             return Flow::Next;
         };
-        self.ask_doorman(command, request, request.len(), &Special::Auth(credentials))
+        self.ask_doorman(command, request, request.len(), &Special::from(credentials))
     }
 }

@@ -40,7 +40,7 @@ impl Turn<'_> {
                 let (kill, judged) = Kill::read(request);
                 // Whoever kills itself is not to have anything behind that done.
                 self.core.switching = true;
-                return self.ask(number, Special::Kill(kill), &judged);
+                return self.ask(number, Special::Kill(Box::new(kill)), &judged);
             }
             // Whether there is such a thing depends on the server's version, and so is its own to say.
             "client|no-evict" | "client|capa" if command.reported.is_none() => {
@@ -55,7 +55,7 @@ impl Turn<'_> {
                     return self.ask_cluster(command, request);
                 }
                 let question = facade::cluster_question(&self.context.shared, request);
-                return self.ask(number, Special::Edit(Edit::NoCluster), &question);
+                return self.ask(number, Special::from(Edit::NoCluster), &question);
             }
             _ => return self.answer_here(command, request),
         }

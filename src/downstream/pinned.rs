@@ -187,12 +187,12 @@ impl Turn<'_> {
             op.writes |= matches!(op.special, Special::Exec(_));
             if command.edited {
                 let edit = Edit::of(command, request, &self.context.shared);
-                op.special = edit.map_or(Special::No, Special::Edit);
+                op.special = edit.map_or(Special::No, Special::from);
             }
             self.core.switching = match &op.special {
                 Special::Exec(transaction) => transaction.decides(),
-                Special::Hello(_) | Special::Acl(AclChange::Deleted(_)) => true,
-                _ => false,
+                Special::Hello(_) => true,
+                special => special.ends_user(),
             };
         } else if name == "exec" {
             // Redis discards the transaction.
@@ -287,7 +287,7 @@ impl Pin {
                 } else {
                     Effect::Unknown
                 };
-                Special::Exec(transaction)
+                Special::Exec(Box::new(transaction))
             }
             "watch" => {
                 self.watching = true;
@@ -298,7 +298,7 @@ impl Pin {
                 Special::No
             }
             "select" => switch::database(request).map_or(Special::No, Special::Select),
-            "hello" => read_hello(request).map_or(Special::No, |asked| Special::Hello(asked.into())),
+            "hello" => read_hello(request).map_or(Special::No, |asked| Special::from(switch::Hello::from(asked))),
             "client|tracking" => Special::Tracking(ClientTracking::asked(request)),
             "client|pause" | "client|unpause" => {
                 Asked::read(command.name(), request).map_or(Special::No, Special::Pause)
@@ -308,14 +308,16 @@ impl Pin {
                 self.altered = true;
                 Special::KeepIfDone
             }
-            "auth" => read_auth(request).map_or(Special::No, Special::Auth),
+            "auth" => read_auth(request).map_or(Special::No, Special::from),
             "monitor" => Special::Monitor,
             "acl|setuser" | "acl|deluser" | "acl|load" | "config|set" => {
-                AclChange::of(command, request).map_or(Special::No, Special::Acl)
+                AclChange::of(command, request).map_or(Special::No, Special::from)
             }
             _ if command.is_blocking_call(request) => Special::Blocking,
             _ => match command.place(request) {
-                Place::Pinned(Why::Subscribe) => Special::Subscribe(subscribe::Expected::of(command, request)),
+                Place::Pinned(Why::Subscribe) => {
+                    Special::Subscribe(Box::new(subscribe::Expected::of(command, request)))
+                }
                 Place::Pinned(Why::Once) if command.flags.has(flag::ALLOW_BUSY) => Special::Apart,
                 Place::Pinned(Why::Sticky) => {
                     self.altered = true;

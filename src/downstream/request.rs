@@ -35,6 +35,15 @@ pub(super) enum Flow {
     Close,
 }
 
+/// What lookups start from, for some requests.
+pub(super) struct Sighted {
+    /// Of which node, in a cluster.
+    node: Option<NodeId>,
+    pub(super) sight: Sight,
+    /// For so many requests more.
+    left: u32,
+}
+
 /// A session's turn.
 pub(super) struct Turn<'a> {
     pub(super) session: &'a Rc<Session>,
@@ -45,7 +54,7 @@ pub(super) struct Turn<'a> {
     last: Last<'a>,
     /// Read after the requests were.
     pub(super) now: Instant,
-    sight: Option<(Option<NodeId>, Sight, u32)>,
+    pub(super) sight: Option<Sighted>,
     /// In a cluster, the slot of the request in hand, by its first key.
     pub(super) slot: Option<Slot>,
     /// In a cluster: others of its keys are of other slots.
@@ -387,7 +396,7 @@ impl<'a> Turn<'a> {
         }
         let special = self.special(command, request);
         // Whoever deletes itself is not to have anything behind that done.
-        self.core.switching = matches!(special, Special::Acl(AclChange::Deleted(_)));
+        self.core.switching = special.ends_user();
         let writes = may_write(command);
         let op = Op {
             keys: Keys::from(self.core.keys.as_slice()),
@@ -407,9 +416,9 @@ impl<'a> Turn<'a> {
     /// What is special about the reply to a request that may share a connection.
     pub(super) fn special(&self, command: &Command, request: &Request<'_>) -> Special {
         if command.edited {
-            Edit::of(command, request, &self.context.shared).map_or(Special::No, Special::Edit)
+            Edit::of(command, request, &self.context.shared).map_or(Special::No, Special::from)
         } else {
-            AclChange::of(command, request).map_or(Special::No, Special::Acl)
+            AclChange::of(command, request).map_or(Special::No, Special::from)
         }
     }
 
@@ -453,27 +462,38 @@ impl<'a> Turn<'a> {
         self.sight = None;
     }
 
-    /// Calls `look` with what lookups start from, which is read anew after so many requests.
-    /// `None`: nothing is cached for who the session is.
-    pub(super) fn with_sight<T>(&mut self, look: impl FnOnce(&mut Self, &Sight) -> T) -> Option<T> {
+    /// Has `self.sight` hold what lookups of the request in hand start from; it is read anew after so many requests.
+    /// `None` there: nothing is cached for who the session is.
+    pub(super) fn renew_sight(&mut self) {
+        match &mut self.sight {
+            Some(seen) if seen.left > 0 && seen.node == self.node => seen.left -= 1,
+            _ => self.look_anew(),
+        }
+    }
+
+    fn look_anew(&mut self) {
         let node = self.node;
-        let (sight, left) = match self.sight.take() {
-            Some((of, sight, left)) if left > 0 && of == node => (sight, left - 1),
-            other => {
-                let left = match other {
-                    Some((.., left)) if left > 0 => left - 1,
-                    None => SIGHT_REQUESTS,
-                    Some(_) => {
-                        self.now = time::now();
-                        SIGHT_REQUESTS
-                    }
-                };
-                let partition = self.core.account.partition(node)?;
-                (self.context.shared.cache.sight(&partition.origin, self.now), left)
+        let left = match &self.sight {
+            Some(seen) if seen.left > 0 => seen.left - 1,
+            None => SIGHT_REQUESTS,
+            Some(_) => {
+                self.now = time::now();
+                SIGHT_REQUESTS
             }
         };
-        let seen = look(self, &sight);
-        self.sight = Some((node, sight, left));
-        Some(seen)
+        self.sight = self.core.account.partition(node).map(|partition| Sighted {
+            node,
+            sight: self.context.shared.cache.sight(&partition.origin, self.now),
+            left,
+        });
+    }
+
+    /// Calls `look` with what lookups start from. `None`: nothing is cached for who the session is.
+    pub(super) fn with_sight<T>(&mut self, look: impl FnOnce(&mut Self, &Sight) -> T) -> Option<T> {
+        self.renew_sight();
+        let seen = self.sight.take()?;
+        let looked = look(self, &seen.sight);
+        self.sight = Some(seen);
+        Some(looked)
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::cluster::scatter::Gathered;
 use super::forward::{Forwarded, Op, Special, loss_text};
 use super::request::Turn;
-use super::rights::AclChange;
 use super::switch;
 use crate::metrics::{Disconnect, ErrorKind, Origin, Outcome};
 use crate::resp::{Version, encode};
@@ -105,7 +104,7 @@ impl Turn<'_> {
             Gathered::Waiting => return,
             Gathered::Whole(whole) => reply = whole,
         }
-        if matches!(unsent.op.special, Special::Acl(AclChange::Deleted(_))) {
+        if unsent.op.special.ends_user() {
             self.core.switching = false;
         }
         self.core.pipeline.complete(number, &reply);

@@ -177,7 +177,7 @@ impl Turn<'_> {
             Err(text) => self.refuse(command.id().number(), &text),
             Ok(asked) if asked.auth.is_some() => {
                 let right = asked.fault.as_ref().map_or(request.len(), |(_, right)| *right);
-                return self.ask_doorman(command, request, right, &Special::Hello(asked.into()));
+                return self.ask_doorman(command, request, right, &Special::from(Hello::from(asked)));
             }
             Ok(asked) if asked.fault.is_some() => {
                 let hello = Hello::from(asked);
@@ -189,7 +189,13 @@ impl Turn<'_> {
                 let number = if version == Version::V3 { b"3" } else { b"2" };
                 let mut frame = Vec::new();
                 encode::request(&mut frame, [b"HELLO".as_slice(), number]);
-                return self.switch(command, &frame, self.core.db, version, Special::Hello(asked.into()));
+                return self.switch(
+                    command,
+                    &frame,
+                    self.core.db,
+                    version,
+                    Special::from(Hello::from(asked)),
+                );
             }
         }
         Flow::Next

@@ -61,6 +61,9 @@ pub async fn check(scene: &Scene, session: usize) {
     let mut dice = Dice(session as u64);
     let mut number = 0;
     while !scene.is_over() {
+        // When the connection was not closed yet, as far as what was heard over it proves: the last reply of a batch may lie
+        // there for as long as a fault lasts, and behind it the end.
+        let mut open = scene.moment();
         let Ok(mut client) = Client::open(scene.addr).await else {
             scene.accuse(format!("session {session} could not connect"));
             return;
@@ -71,7 +74,7 @@ pub async fn check(scene: &Scene, session: usize) {
             let moment = scene.moment();
             let batch = batch(session, version, &mut number, &mut dice);
             if let Err(gone) = run(scene, &mut client, &batch, session, moment).await {
-                if gone == Gone::Stuck || scene.calm_since(moment) {
+                if gone == Gone::Stuck || scene.calm_since(open) {
                     scene.accuse(format!(
                         "session {session}: {gone:?}, with nothing wrong with the upstream, or for {STUCK:?}"
                     ));
@@ -81,6 +84,7 @@ pub async fn check(scene: &Scene, session: usize) {
             if scene.is_over() {
                 return;
             }
+            open = moment;
         }
     }
 }

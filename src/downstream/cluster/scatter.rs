@@ -18,7 +18,6 @@ use crate::coherence::Keys;
 use crate::command::{Command, CrossSlot, Effect, Merge, Slot, Spread};
 use crate::downstream::forward::{Forwarded, Op, Special};
 use crate::downstream::request::{Flow, Turn, may_write};
-use crate::downstream::rights::AclChange;
 use crate::metrics::Outcome;
 use crate::resp::Request;
 use crate::topology::NodeId;
@@ -218,7 +217,7 @@ impl Turn<'_> {
         pieces: Vec<Piece>,
     ) -> Flow {
         let then = self.special(command, request);
-        self.core.switching = matches!(then, Special::Acl(AclChange::Deleted(_)));
+        self.core.switching = then.ends_user();
         let whole = merge.meaning(then);
         let writes = may_write(command);
         let number = self.core.pipeline.pend(self.muted);

@@ -220,7 +220,7 @@ impl Turn<'_> {
             hub: true,
             writes: true,
             // Counted when it is answered: subscriptions may be on their way in front of it.
-            special: Special::Edit(Edit::Publish {
+            special: Special::from(Edit::Publish {
                 shard,
                 channel: request.arg(1).into(),
             }),
