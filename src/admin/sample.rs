@@ -50,6 +50,9 @@ fn replicas(shared: &Shared, metrics: &Metrics, now: Instant) {
 
 fn entries(tally: &Tally, metrics: &Metrics) {
     metrics.cache_inserts.set_total(read(&tally.inserts));
+    metrics.cache_compressed.set_total(read(&tally.compressed));
+    let saved = read(&tally.compressed_from).saturating_sub(read(&tally.compressed_to));
+    metrics.cache_compressed_saved_bytes.set_total(saved);
     for (reason, counter) in [
         (Rejected::Race, &tally.rejected_race),
         (Rejected::TooLarge, &tally.rejected_too_large),

@@ -83,6 +83,13 @@ fn overall(call: &Call<'_>) -> Map {
         .with("max_bytes", shared.cache.limits().max_bytes)
         .with("inserts", read(&tally.inserts))
         .with(
+            "compressed",
+            Map::default()
+                .with("replies", read(&tally.compressed))
+                .with("from_bytes", read(&tally.compressed_from))
+                .with("to_bytes", read(&tally.compressed_to)),
+        )
+        .with(
             "rejected",
             Map::default()
                 .with("race", read(&tally.rejected_race))

@@ -2,28 +2,23 @@
 //!
 //! ```text
 //! Slot ── Entry, one allocation: 54 bytes of its own ── text: name, arguments behind the key, reply
-//!                                                    └─ or apart: a long text, or a reply that differs in RESP2
+//!                                                    └─ or apart: a long text, a reply that differs in RESP2 or is
+//!                                                       compressed
 //! ```
 //! All of it lies side by side, so that a hit on an entry that is in no cache of the processor waits for memory once: what
 //! it is judged by, its name and its reply are on their way at the same time.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::apart::{Apart, same_in_both};
 use super::eviction::Heat;
+use super::packed::{Packed, SharedReply};
 use super::weight::allocated;
-use crate::resp::{Shape, Version, to_resp2};
+use crate::resp::{Shape, Version};
 use crate::time::Instant;
-
-/// Replies up to this many bytes are copied to clients; larger ones are shared. A copy of 16 KiB takes about as long as
-/// the two atomic operations and the cache misses of sharing. Chosen, not measured.
-pub const COPY_LIMIT: usize = 16 * 1024;
-
-/// Bytes that count the owners of bytes that are shared.
-const OWNERS: usize = 24;
 
 /// It was served; it was served since its key was last touched at the server.
 const SERVED: u8 = 1;
@@ -106,18 +101,36 @@ macro_rules! with_room {
     };
 }
 
-#[derive(Debug)]
-struct Apart {
-    name: Box<[u8]>,
-    rest: Box<[u8]>,
-    resp3: Bytes,
-    /// Unset until a RESP2 client asks; never set when the bytes are the same in both protocols.
-    resp2: OnceLock<Bytes>,
-    /// What its allocations take, both forms of the reply included.
-    weight: u64,
-}
-
 impl Entry<[u8; 0]> {
+    /// An entry of nothing yet; `None`: the stamp does not fit.
+    fn head(id: &EntryId<'_>, shape: Shape, stamp: Stamp, serial: u64) -> Option<Self> {
+        Some(Self {
+            apart: None,
+            fetched_at: Instant::ZERO,
+            serial,
+            epoch: u32::try_from(stamp.epoch).ok()?,
+            flush: u32::try_from(stamp.flush).ok()?,
+            db: id.db,
+            keep: FOR_EVER,
+            heat: Heat::default(),
+            origin: id.origin,
+            command: id.command,
+            name_len: 0,
+            rest_len: 0,
+            slack: 0,
+            shape,
+            negative: false,
+            hit: AtomicU8::new(0),
+            text: [],
+        })
+    }
+
+    /// The same with its text elsewhere.
+    fn with_apart(mut self, apart: Apart) -> Option<Box<Entry>> {
+        self.apart = Some(Box::new(apart));
+        self.with_text([&[]; 3])
+    }
+
     /// The same with `text` behind it; `None` when it is too long.
     fn with_text(mut self, text: [&[u8]; 3]) -> Option<Box<Entry>> {
         let [name, rest, reply] = text;
@@ -173,33 +186,35 @@ impl Entry {
         stamp: Stamp,
         serial: u64,
     ) -> Option<Box<Self>> {
-        let head = |apart| {
-            Some(Entry {
-                apart,
-                fetched_at: Instant::ZERO,
-                serial,
-                epoch: u32::try_from(stamp.epoch).ok()?,
-                flush: u32::try_from(stamp.flush).ok()?,
-                db: id.db,
-                keep: FOR_EVER,
-                heat: Heat::default(),
-                origin: id.origin,
-                command: id.command,
-                name_len: 0,
-                rest_len: 0,
-                slack: 0,
-                shape,
-                negative: false,
-                hit: AtomicU8::new(0),
-                text: [],
-            })
-        };
-        if same_in_both(shape, &reply)
-            && let Some(entry) = head(None)?.with_text([name, id.rest, &reply])
-        {
+        let head = Entry::head(id, shape, stamp, serial)?;
+        if !same_in_both(shape, &reply) {
+            return head.with_apart(Apart::new(name, id.rest, reply, shape));
+        }
+        if let Some(entry) = head.with_text([name, id.rest, &reply]) {
             return Some(entry);
         }
-        head(Some(Box::new(Apart::new(name, id.rest, reply, shape))))?.with_text([&[]; 3])
+        // The lengths of a text that is too long are of no use.
+        let head = Entry::head(id, shape, stamp, serial)?;
+        head.with_apart(Apart::new(name, id.rest, reply, shape))
+    }
+
+    /// The same of a reply that begins with `kind` and is kept compressed.
+    pub fn packed(
+        name: &[u8],
+        id: &EntryId<'_>,
+        (packed, kind): (Packed, u8),
+        shape: Shape,
+        stamp: Stamp,
+        serial: u64,
+    ) -> Option<Box<Self>> {
+        // What reads the same needs no conversion, whatever the command.
+        let shape = if same_in_both(shape, &[kind]) {
+            Shape::Same
+        } else {
+            shape
+        };
+        let head = Entry::head(id, shape, stamp, serial)?;
+        head.with_apart(Apart::packed(name, id.rest, packed))
     }
 
     /// It was fetched at `fetched_at`, and is served for `keep` from then on: whole milliseconds of it, and for 49 days
@@ -240,22 +255,20 @@ impl Entry {
     pub fn name(&self) -> &[u8] {
         match &self.apart {
             None => self.text.get(..self.name_len.into()).unwrap_or_default(),
-            Some(apart) => &apart.name,
+            Some(apart) => apart.name(),
         }
     }
 
     fn rest(&self) -> &[u8] {
         match &self.apart {
             None => self.text.get(self.name_len.into()..self.head_len()).unwrap_or_default(),
-            Some(apart) => &apart.rest,
+            Some(apart) => apart.rest(),
         }
     }
 
+    /// The reply, if it is not apart.
     fn resp3(&self) -> &[u8] {
-        match &self.apart {
-            None => self.text.get(self.head_len()..self.text_len()).unwrap_or_default(),
-            Some(apart) => &apart.resp3,
-        }
+        self.text.get(self.head_len()..self.text_len()).unwrap_or_default()
     }
 
     fn head_len(&self) -> usize {
@@ -266,18 +279,17 @@ impl Entry {
         self.text.len() - usize::from(self.slack)
     }
 
-    /// The reply's bytes for a client that speaks `version`.
-    pub fn reply(&self, version: Version) -> &[u8] {
+    /// Appends the reply to `out`, for a client that speaks `version`; unless it is to be shared, which is given back: it is
+    /// more than [`COPY_LIMIT`], or compressed.
+    #[must_use = "nothing was appended if a reply is given back"]
+    pub fn append(&self, version: Version, out: &mut Vec<u8>) -> Option<SharedReply> {
         match &self.apart {
-            None => self.resp3(),
-            Some(apart) => apart.reply(self.shape, version),
+            None => {
+                out.extend_from_slice(self.resp3());
+                None
+            }
+            Some(apart) => apart.append(self.shape, version, out),
         }
-    }
-
-    /// The same to share, if it is more than [`COPY_LIMIT`].
-    pub fn shared(&self, version: Version) -> Option<Bytes> {
-        let reply = self.apart.as_ref()?.reply(self.shape, version);
-        (reply.len() > COPY_LIMIT).then(|| reply.clone())
     }
 
     /// Notes that it was served. It is written for the first of many hits only, so that a hot entry is shared without
@@ -355,60 +367,22 @@ impl Entry {
 
     /// Length of the RESP3 reply in bytes.
     pub fn reply_len(&self) -> usize {
-        self.resp3().len()
+        match &self.apart {
+            None => self.resp3().len(),
+            Some(apart) => apart.reply_len(),
+        }
     }
 
     /// Bytes of memory it is accounted for. Both forms of the reply count from the start, so that a RESP2 reader never
     /// grows the cache.
     pub fn weight(&self) -> u64 {
-        allocated(size_of_val(self)) + self.apart.as_ref().map_or(0, |apart| apart.weight)
+        allocated(size_of_val(self)) + self.apart.as_ref().map_or(0, |apart| apart.weight())
     }
-}
-
-impl Apart {
-    fn new(name: &[u8], rest: &[u8], resp3: Bytes, shape: Shape) -> Self {
-        let mut apart = Self {
-            name: name.into(),
-            rest: rest.into(),
-            resp3,
-            resp2: OnceLock::new(),
-            weight: 0,
-        };
-        let shared = |len: usize| allocated(len) + allocated(OWNERS);
-        let resp2 = if same_in_both(shape, &apart.resp3) {
-            0
-        } else {
-            shared(apart.derive(shape).len())
-        };
-        let head = allocated(size_of::<Self>()) + allocated(name.len()) + allocated(rest.len());
-        apart.weight = head + shared(apart.resp3.len()) + resp2;
-        apart
-    }
-
-    fn reply(&self, shape: Shape, version: Version) -> &Bytes {
-        if version == Version::V3 || same_in_both(shape, &self.resp3) {
-            return &self.resp3;
-        }
-        self.resp2.get_or_init(|| self.derive(shape))
-    }
-
-    fn derive(&self, shape: Shape) -> Bytes {
-        let mut out = Vec::with_capacity(self.resp3.len() + 8);
-        match to_resp2(shape, &self.resp3, &mut out) {
-            Ok(()) => out.into(),
-            // It was scanned when it was fetched, so this cannot happen; the client then gets the RESP3 bytes.
-            Err(_) => self.resp3.clone(),
-        }
-    }
-}
-
-fn same_in_both(shape: Shape, reply: &[u8]) -> bool {
-    // A bulk string, an integer or a simple string reads the same in both protocols whatever the command.
-    shape == Shape::Same || matches!(reply.first(), Some(b'$' | b':' | b'+'))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::apart::COPY_LIMIT;
     use super::*;
 
     const ID: EntryId<'_> = EntryId {
@@ -423,6 +397,14 @@ mod tests {
         Entry::new(name, &ID, Bytes::from(reply.to_owned()), Shape::Generic, stamp, 6).unwrap()
     }
 
+    fn read(entry: &Entry, version: Version) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Some(shared) = entry.append(version, &mut out) {
+            shared.append(&mut out);
+        }
+        out
+    }
+
     #[test]
     fn a_text_of_any_length_is_kept_whole() {
         for (name, len) in (0..1100)
@@ -433,7 +415,7 @@ mod tests {
             let entry = entry(name.as_bytes(), &reply);
             for held in [Some(&entry), entry.duplicate().as_ref()].into_iter().flatten() {
                 assert_eq!((held.name(), held.reply_len()), (name.as_bytes(), reply.len()), "{len}");
-                assert!(held.is(&ID) && held.reply(Version::V2) == reply.as_bytes(), "{len}");
+                assert!(held.is(&ID) && read(held, Version::V2) == reply.as_bytes(), "{len}");
             }
         }
     }
@@ -452,9 +434,31 @@ mod tests {
     fn a_reply_that_differs_in_resp2_is_apart_and_is_not_copied() {
         let entry = entry(b"k", "_\r\n");
         assert_eq!(
-            (entry.reply(Version::V3), entry.reply(Version::V2)),
-            (&b"_\r\n"[..], &b"$-1\r\n"[..])
+            (read(&entry, Version::V3), read(&entry, Version::V2)),
+            (b"_\r\n".to_vec(), b"$-1\r\n".to_vec())
         );
-        assert!(entry.duplicate().is_none() && entry.shared(Version::V2).is_none());
+        assert!(entry.duplicate().is_none());
+    }
+
+    #[test]
+    fn a_compressed_reply_is_counted_as_what_it_takes_and_read_as_what_it_was() {
+        let stamp = Stamp { epoch: 4, flush: 5 };
+        for (reply, resp2) in [
+            ("$4000\r\n".to_owned() + &"x".repeat(4000) + "\r\n", None),
+            ("~1\r\n+".to_owned() + &"x".repeat(4000) + "\r\n", Some("*1\r\n+")),
+        ] {
+            let packed = Packed::of(reply.as_bytes()).unwrap();
+            let kind = reply.as_bytes()[0];
+            let entry = Entry::packed(b"k", &ID, (packed, kind), Shape::Generic, stamp, 6).unwrap();
+            assert!(entry.is(&ID) && entry.name() == b"k" && entry.duplicate().is_none());
+            assert!(
+                entry.weight() < 400 && entry.reply_len() == reply.len(),
+                "{}",
+                entry.weight()
+            );
+            assert_eq!(read(&entry, Version::V3), reply.as_bytes());
+            let expected = resp2.map_or(reply.clone(), |head| reply.replace("~1\r\n+", head));
+            assert_eq!(read(&entry, Version::V2), expected.as_bytes());
+        }
     }
 }

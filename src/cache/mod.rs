@@ -7,9 +7,11 @@
 //! What may be served is decided by `coherence/`; this module only keeps, weighs, finds and drops.
 
 mod admission;
+mod apart;
 mod buckets;
 mod entry;
 pub mod eviction;
+mod packed;
 mod pages;
 mod policy;
 mod shard;
@@ -19,7 +21,9 @@ mod weight;
 mod write_hot;
 
 pub use admission::RecentKeys;
-pub use entry::{COPY_LIMIT, Entry, EntryId, Stamp};
+pub use apart::COPY_LIMIT;
+pub use entry::{Entry, EntryId, Stamp};
+pub use packed::{Packed, SharedReply};
 pub use policy::{Policies, Terms};
 pub use shard::{HashName, Shard, SlotId};
 pub use slot::{Slot, SlotState};

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::copies::Copies;
 use super::flight::{Flight, Lease, Query, Record, State, serial};
 use super::near_cache::{NearCache, Tally};
 use super::sight::{Reader, Sight};
-use crate::cache::{Entry, Shard, Slot, SlotId};
+use crate::cache::{Entry, Shard, SharedReply, Slot, SlotId};
 use crate::metrics::Bypass;
 use crate::mutants::{Mutant, mutated};
 use crate::resp::Version;
@@ -21,8 +19,8 @@ pub enum Lookup {
     Hit {
         /// The key does not exist, and that is cached.
         negative: bool,
-        /// A reply too large to copy.
-        shared: Option<Bytes>,
+        /// A reply too large to copy, or compressed.
+        shared: Option<SharedReply>,
         /// Which entry it was; no two have the same number.
         serial: u64,
         /// When the fetch of the entry was handed to the socket.
@@ -190,7 +188,7 @@ impl<W> NearCache<W> {
             return None;
         }
         if let Some(entry) = self.copied(copies, query, reader) {
-            out.extend_from_slice(entry.reply(version));
+            append_whole(entry.append(version, out), out);
             return Some(entry.serial);
         }
         let shard = self.lock(query.hash);
@@ -200,8 +198,10 @@ impl<W> NearCache<W> {
             return None;
         };
         self.served(&shard, id, (slot, entry), query, copies);
-        out.extend_from_slice(entry.reply(version));
-        Some(entry.serial)
+        let (shared, serial) = (entry.append(version, out), entry.serial);
+        drop(shard);
+        append_whole(shared, out);
+        Some(serial)
     }
 
     /// Whether the entry that [`NearCache::peek`] saw is still there and still servable: the second look of a multi-key
@@ -369,15 +369,17 @@ enum Join {
 }
 
 fn hit(entry: &Entry, version: Version, out: &mut Vec<u8>) -> Lookup {
-    let shared = entry.shared(version);
-    if shared.is_none() {
-        out.extend_from_slice(entry.reply(version));
-    }
     Lookup::Hit {
         negative: entry.negative,
-        shared,
+        shared: entry.append(version, out),
         serial: entry.serial,
         fetched_at: entry.fetched_at,
+    }
+}
+
+fn append_whole(shared: Option<SharedReply>, out: &mut Vec<u8>) {
+    if let Some(shared) = shared {
+        shared.append(out);
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Limits {
     pub max_bytes: u64,
     /// Bytes of one reply that may be stored.
     pub max_entry: usize,
+    /// Longer replies are kept compressed, if that saves enough.
+    pub compress_above: usize,
     /// No entry is served longer than this after it was fetched, invalidation or not.
     pub max_entry_ttl: Duration,
     /// The same bound for replies about keys that do not exist; zero: such replies are not stored.
@@ -64,6 +66,7 @@ impl Default for Limits {
         Self {
             max_bytes: 256 << 20,
             max_entry: 1 << 20,
+            compress_above: usize::MAX,
             max_entry_ttl: Duration::from_secs(60),
             negative_ttl: Duration::from_secs(1),
             hash_ttl: Duration::from_secs(1),
@@ -90,6 +93,12 @@ impl Limits {
 pub struct Tally {
     /// Entries stored.
     pub inserts: AtomicU64,
+    /// Replies that were compressed to be stored.
+    pub compressed: AtomicU64,
+    /// Bytes of these before.
+    pub compressed_from: AtomicU64,
+    /// The same, afterwards.
+    pub compressed_to: AtomicU64,
     /// Replies not stored: their lease was revoked while they travelled.
     pub rejected_race: AtomicU64,
     /// Replies not stored: larger than `max_entry`.

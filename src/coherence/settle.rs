@@ -10,7 +10,7 @@ use super::flight::{Flight, Lease, Record, State, serial};
 use super::near_cache::{NearCache, Tally, UNWATCHED_TTL};
 use super::recent::Event;
 use super::slots::Slots;
-use crate::cache::{Entry, Shard, SlotId};
+use crate::cache::{Entry, Packed, Shard, SlotId, Stamp};
 use crate::command::Slot;
 use crate::mutants::{Mutant, mutated};
 use crate::time::Instant;
@@ -257,10 +257,23 @@ impl<W> NearCache<W> {
         } else {
             lease.stamp
         };
-        let entry = Entry::new(&lease.key, &lease.id(), reply, lease.shape, stamp, serial());
+        let entry = self.entry_of(lease, reply, stamp);
         let mut entry = entry.ok_or(Rejected::Race)?.served_for(sent_at, keep);
         entry.negative = negative;
         Ok(entry)
+    }
+
+    fn entry_of(&self, lease: &Lease, reply: Bytes, stamp: Stamp) -> Option<Box<Entry>> {
+        let (id, shape) = (lease.id(), lease.shape);
+        let packed = (reply.len() > self.limits.compress_above).then(|| Packed::of(&reply));
+        let Some(packed) = packed.flatten() else {
+            return Entry::new(&lease.key, &id, reply, shape, stamp, serial());
+        };
+        Tally::add(&self.tally.compressed, 1);
+        Tally::add(&self.tally.compressed_from, reply.len());
+        Tally::add(&self.tally.compressed_to, packed.len());
+        let kind = reply.first().copied().unwrap_or_default();
+        Entry::packed(&lease.key, &id, (packed, kind), shape, stamp, serial())
     }
 }
 

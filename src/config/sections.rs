@@ -177,6 +177,9 @@ section! {
         max_memory: ByteSize = ByteSize::mib(256), in ByteSize::kib(64)..=ByteSize::new(ByteSize::gib(1).bytes() * 16384);
         /// Larger replies are not cached, nor are those larger than an eighth of `max_memory`.
         max_entry: ByteSize = ByteSize::mib(1), in ByteSize::new(64)..=ByteSize::gib(4);
+        /// Replies longer than this are kept compressed (LZ4), if that saves an eighth: more of them fit, and each hit takes
+        /// the time to unpack it; `"0"` = none are.
+        compress_above: ByteSize = ByteSize::default(), in ByteSize::default()..=ByteSize::gib(4);
         /// Longest life of an entry, even while invalidation works; `0s` = no bound.
         max_entry_ttl: Duration = MINUTE, in Duration::ZERO..=Duration::from_secs(365 * 86400);
         /// Which replies are stored: `second-read` (keys read twice within `admission_window`, and not written about as often

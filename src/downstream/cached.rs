@@ -87,7 +87,7 @@ impl Turn<'_> {
             } => {
                 if let Some(reply) = shared {
                     let muted = self.muted;
-                    self.core.pipeline.ready(muted, |out| out.extend_from_slice(&reply));
+                    self.core.pipeline.ready(muted, |out| reply.append(out));
                 }
                 counters.inc(if negative {
                     CacheResult::NegativeHit

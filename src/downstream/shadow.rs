@@ -25,6 +25,7 @@ use super::cached::{collect_all, query_get};
 use super::context::{Context, Ticket};
 use super::forward::{Forwarded, Op};
 use super::request::{Flow, Turn};
+use crate::cache::SharedReply;
 use crate::coherence::{Keys, Lookup, NearCache, Origin, Query, Sight};
 use crate::command::{Command, Effect};
 use crate::metrics::{Bypass, CacheResult, ShadowLookup, ShadowVerdict};
@@ -134,7 +135,7 @@ impl Turn<'_> {
         }
         match lookup {
             Lookup::Hit { shared, serial, .. } => {
-                let answer = shared.unwrap_or_else(|| out.into());
+                let answer = shared.map_or_else(|| out.into(), SharedReply::into_bytes);
                 self.claim(answer, Order::of(command), [(query.hash, serial)].into())
             }
             Lookup::Wait => Would::Join,

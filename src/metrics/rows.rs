@@ -90,6 +90,9 @@ rows! {
     pub cache_unproved: Counters<Unproved> = "nearhit_cache_unproved_total",
         "Lookups that found an entry which was not served for want of a proof that it is still true, by reason.";
     pub cache_inserts: Counter = "nearhit_cache_inserts_total", "Replies stored.";
+    pub cache_compressed: Counter = "nearhit_cache_compressed_total", "Replies compressed to be stored.";
+    pub cache_compressed_saved_bytes: Counter = "nearhit_cache_compressed_saved_bytes_total",
+        "Bytes by which that made them shorter.";
     pub cache_rejected: Counters<Rejected> = "nearhit_cache_rejected_total", "Fetched replies not stored, by reason.";
     pub cache_evictions: Counters<Evicted> = "nearhit_cache_evictions_total",
         "Entries that left the near-cache, by reason.";

@@ -87,6 +87,10 @@ pub(super) fn limits(config: &Config) -> Limits {
     Limits {
         max_bytes: cache.max_memory.bytes(),
         max_entry: cache.max_entry.as_usize(),
+        compress_above: match cache.compress_above.as_usize() {
+            0 => usize::MAX,
+            above => above,
+        },
         max_entry_ttl: if cache.max_entry_ttl.is_zero() {
             Duration::MAX
         } else {

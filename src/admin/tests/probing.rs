@@ -28,11 +28,14 @@ fn every_tally_of_entries_reaches_its_row() {
     set_all(&[&tally.inserts, &tally.rejected_race, &tally.rejected_too_large]);
     set_all(&[&tally.rejected_error, &tally.rejected_ttl, &tally.evicted_capacity]);
     set_all(&[&tally.evicted_ttl, &tally.evicted_invalidated]);
+    set_all(&[&tally.compressed, &tally.compressed_from]);
     set_all(&[&tally.evicted_flush, &tally.evicted_tracking_lost]);
     let metrics = &bench.shared.metrics;
     sample(&bench.shared, &bench.gauges, metrics, time::now());
 
     assert_eq!(metrics.cache_inserts.get(), 9);
+    assert_eq!(metrics.cache_compressed.get(), 9);
+    assert_eq!(metrics.cache_compressed_saved_bytes.get(), 9);
     for reason in [Rejected::Race, Rejected::TooLarge, Rejected::Error, Rejected::Ttl] {
         assert_eq!(metrics.cache_rejected.get(reason), 9, "{reason:?}");
     }

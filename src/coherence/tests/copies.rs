@@ -12,7 +12,11 @@ impl Bench {
         let found = self
             .cache
             .copied(&mut self.copies, &query, sight.reader(self.must_see, read.version));
-        found.map(|entry| text(entry.reply(read.version)))
+        found.map(|entry| {
+            let mut reply = Vec::new();
+            assert!(entry.append(read.version, &mut reply).is_none());
+            text(&reply)
+        })
     }
 
     fn copied_k(&mut self) -> Option<String> {

@@ -217,7 +217,10 @@ impl Bench {
         );
         self.ping_helps = ping_helps;
         match found {
-            Lookup::Hit { shared, .. } => (hit(&text(&shared.map_or(out, |shared| shared.to_vec()))), None),
+            Lookup::Hit { shared, .. } => (
+                hit(&text(&shared.map_or(out, |shared| shared.into_bytes().to_vec()))),
+                None,
+            ),
             Lookup::Wait => (Seen::Wait(waiter), None),
             Lookup::Lead(lease) => (Seen::Lead(waiter), Some(lease)),
             Lookup::Bypass(why) => (Seen::Bypass(why), None),

@@ -79,7 +79,7 @@ impl Ground {
         let entry = self
             .cache
             .copied(copies, &query, sight.reader(Instant::ZERO, Version::V3))?;
-        out.extend_from_slice(entry.reply(Version::V3));
+        assert!(entry.append(Version::V3, &mut out).is_none());
         Some(out)
     }
 

@@ -49,10 +49,9 @@ impl World {
             } else {
                 Op::Get(name)
             };
-            let (held, is) = (
-                version_in(op, entry.reply(Version::V3), Version::V3),
-                self.redis.value(db, name),
-            );
+            let mut reply = Vec::new();
+            assert!(entry.append(Version::V3, &mut reply).is_none());
+            let (held, is) = (version_in(op, &reply, Version::V3), self.redis.value(db, name));
             assert!(
                 db < DBS && held == is,
                 "I6 registered: {op:?} holds {held:?}, not {is:?}"
