@@ -79,7 +79,7 @@ impl Place {
     fn prepare(works: &Works, settings: &[&str]) -> Result<Self, String> {
         let redis = RedisServer::start();
         every_key(&tcp(redis.addr()), works, Work::Zipf, true)?;
-        let nearhit = serve(&redis, settings);
+        let nearhit = serve(&redis.url(), settings);
         Ok(Self {
             before: number(&redis, "used_memory")?,
             nearhit,

@@ -198,13 +198,13 @@ fn scaling(ways: &[Scaled], out: &mut String) -> Result {
     }
     writeln!(
         out,
-        "Reads from replicas: the same requests through nearhit before a master and two replicas. All five processes share \
-         this machine's cores, so CPU is the figure to look at.\n"
+        "More nodes: the same requests through nearhit before a master and two replicas, and before a cluster of three \
+         primaries. All five processes share this machine's cores, so CPU is the figure to look at.\n"
     )?;
     writeln!(
         out,
-        "| reads go to | k/s | master, µs CPU a request | both replicas, µs CPU | nearhit, µs CPU | GETs at the master | \
-         at the replicas |"
+        "| reads go to | k/s | first node, µs CPU a request | the other two, µs CPU | nearhit, µs CPU | GETs at the first | \
+         at the others |"
     )?;
     writeln!(out, "| --- | --: | --: | --: | --: | --: | --: |")?;
     for way in ways {
@@ -213,11 +213,11 @@ fn scaling(ways: &[Scaled], out: &mut String) -> Result {
             "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.0} % | {:.0} % |",
             way.name,
             way.per_second.median,
-            way.master_cpu_us.median,
-            way.replicas_cpu_us.median,
+            way.first_cpu_us.median,
+            way.others_cpu_us.median,
             way.nearhit_cpu_us.median,
-            way.gets_at_master.median * 100.0,
-            way.gets_at_replicas.median * 100.0
+            way.gets_at_first.median * 100.0,
+            way.gets_at_others.median * 100.0
         )?;
     }
     writeln!(out)

@@ -1,20 +1,21 @@
-//! What reading from replicas takes off the master: CPU of each node for the same requests, over one node and over three.
+//! What more nodes take off the first: CPU of each for the same requests, over one node and over three.
 //!
 //! A master and two replicas with the same keys; nearhit reads from the master only, or from the replicas, without a
-//! near-cache and with one. The requests are those of the row "Zipf": ten reads a write.
+//! near-cache and with one. And a cluster of three primaries, among which the keys are spread. The requests are those of
+//! the row "Zipf": ten reads a write.
 
 use nearhit::load::{Load, Pace, Until};
 use serde::Serialize;
 
 use super::cpu::CpuTime;
 use super::options::Options;
-use super::stage::{calls, every_key, tcp};
+use super::stage::{calls, every_key, serve, tcp};
 use super::statistics::Spread;
 use super::work::{Work, Works};
-use crate::harness::{Nearhit, RedisServer, wait_for};
+use crate::harness::{Nearhit, RedisCluster, RedisServer, wait_for};
 
-/// How nearhit is set: what the table calls it, and the arguments.
-const MODES: [(&str, &[&str]); 4] = [
+/// How nearhit reads from a group: what the table calls it, and the arguments.
+const OF_A_GROUP: [(&str, &[&str]); 4] = [
     ("master only, near-cache off", &["--cache.mode", "off"]),
     (
         "two replicas, near-cache off",
@@ -26,6 +27,14 @@ const MODES: [(&str, &[&str]); 4] = [
         &["--cache.max-memory", "64mb", "--routing.reads", "prefer-replica"],
     ),
 ];
+/// The same for a cluster.
+const OF_A_CLUSTER: [(&str, &[&str]); 2] = [
+    ("cluster of three primaries, near-cache off", &["--cache.mode", "off"]),
+    (
+        "cluster of three primaries, near-cache 64 MiB",
+        &["--cache.max-memory", "64mb"],
+    ),
+];
 const CONNECTIONS: usize = 50;
 const PIPELINE: usize = 16;
 
@@ -35,78 +44,98 @@ pub(crate) struct Scaled {
     pub(crate) name: &'static str,
     /// Thousands of requests a second, all processes on this machine together.
     pub(crate) per_second: Spread,
-    /// CPU of the master, of both replicas together and of nearhit for each request, in microseconds.
-    pub(crate) master_cpu_us: Spread,
-    pub(crate) replicas_cpu_us: Spread,
+    /// CPU of the first node (of a group, its master), of the other two together and of nearhit for each request, in
+    /// microseconds.
+    pub(crate) first_cpu_us: Spread,
+    pub(crate) others_cpu_us: Spread,
     pub(crate) nearhit_cpu_us: Spread,
-    /// Of all GETs, how many the master and the replicas saw.
-    pub(crate) gets_at_master: Spread,
-    pub(crate) gets_at_replicas: Spread,
+    /// Of all GETs, how many the first node and the others saw.
+    pub(crate) gets_at_first: Spread,
+    pub(crate) gets_at_others: Spread,
 }
 
 /// One round's figures, in the order of [`Scaled`].
 type Figures = [f64; 6];
+
+/// A nearhit before three nodes.
+struct Way<'a> {
+    name: &'static str,
+    nearhit: Nearhit,
+    nodes: [&'a RedisServer; 3],
+    samples: Vec<Figures>,
+}
 
 /// Measures all ways, interleaved.
 pub(crate) fn measure(works: &Works, options: &Options) -> Result<Vec<Scaled>, String> {
     let master = RedisServer::start();
     every_key(&tcp(master.addr()), works, Work::Zipf, true)?;
     let replicas = [(); 2].map(|()| RedisServer::replica_of(&master));
-    let nearhits = MODES.map(|(_, settings)| serve(&master, settings));
-    let mut samples = MODES.map(|_| Vec::new());
-    for round in 1..=options.rounds {
-        for ((nearhit, samples), (name, _)) in nearhits.iter().zip(&mut samples).zip(MODES) {
-            eprintln!("round {round} of {}: {name}", options.rounds);
-            samples.push(run(works, &master, &replicas, nearhit, round, options)?);
-        }
-    }
-    let finish = |(samples, (name, _)): (Vec<Figures>, (&'static str, _))| {
-        let spread = |at: usize| Spread::of(samples.iter().map(|figures| figures[at]));
-        Scaled {
-            name,
-            per_second: spread(0),
-            master_cpu_us: spread(1),
-            replicas_cpu_us: spread(2),
-            nearhit_cpu_us: spread(3),
-            gets_at_master: spread(4),
-            gets_at_replicas: spread(5),
-        }
+    let cluster = RedisCluster::start(3, 0);
+    let way = |name, nearhit, nodes| Way {
+        name,
+        nearhit,
+        nodes,
+        samples: Vec::new(),
     };
-    Ok(samples.into_iter().zip(MODES).map(finish).collect())
-}
-
-fn serve(master: &RedisServer, settings: &[&str]) -> Nearhit {
-    let nearhit = super::stage::serve(master, settings);
-    if settings.contains(&"prefer-replica") {
-        let mut client = nearhit.connect3();
-        wait_for("both replicas", std::time::Duration::from_secs(30), || {
-            let nodes = client.cmd(&["PROXY", "TOPOLOGY"]).items();
-            nodes
-                .iter()
-                .filter(|node| node.get("state").is_some_and(|state| state == "ok"))
-                .count()
-                == 3
-        });
+    let mut ways = Vec::new();
+    for (name, settings) in OF_A_GROUP {
+        let nearhit = serve(&master.url(), settings);
+        if settings.contains(&"prefer-replica") {
+            wait_for_nodes(&nearhit);
+        }
+        ways.push(way(name, nearhit, [&master, &replicas[0], &replicas[1]]));
     }
-    nearhit
+    for (name, settings) in OF_A_CLUSTER {
+        let nearhit = serve(&cluster.url(), settings);
+        ways.push(way(name, nearhit, [0, 1, 2].map(|index| cluster.node(index))));
+    }
+    if let Some(any) = ways.last() {
+        every_key(&tcp(any.nearhit.addr()), works, Work::Zipf, true)?;
+    }
+    for round in 1..=options.rounds {
+        for way in &mut ways {
+            eprintln!("round {round} of {}: {}", options.rounds, way.name);
+            way.samples.push(run(works, way, round, options)?);
+        }
+    }
+    Ok(ways.into_iter().map(Way::finish).collect())
 }
 
-fn run(
-    works: &Works,
-    master: &RedisServer,
-    replicas: &[RedisServer; 2],
-    nearhit: &Nearhit,
-    round: u32,
-    options: &Options,
-) -> Result<Figures, String> {
+impl Way<'_> {
+    fn finish(self) -> Scaled {
+        let spread = |at: usize| Spread::of(self.samples.iter().map(|figures| figures[at]));
+        Scaled {
+            name: self.name,
+            per_second: spread(0),
+            first_cpu_us: spread(1),
+            others_cpu_us: spread(2),
+            nearhit_cpu_us: spread(3),
+            gets_at_first: spread(4),
+            gets_at_others: spread(5),
+        }
+    }
+}
+
+fn wait_for_nodes(nearhit: &Nearhit) {
+    let mut client = nearhit.connect3();
+    wait_for("both replicas", std::time::Duration::from_secs(30), || {
+        let nodes = client.cmd(&["PROXY", "TOPOLOGY"]).items();
+        let ok = nodes
+            .iter()
+            .filter(|node| node.get("state").is_some_and(|state| state == "ok"));
+        ok.count() == 3
+    });
+}
+
+fn run(works: &Works, way: &Way<'_>, round: u32, options: &Options) -> Result<Figures, String> {
     let text = |error: nearhit::error::Error| error.to_string();
     let (script, picker) = (works.script(Work::Zipf), works.picker(Work::Zipf, round));
-    let mut load = Load::open(&tcp(nearhit.addr()), script, picker, CONNECTIONS).map_err(text)?;
+    let mut load = Load::open(&tcp(way.nearhit.addr()), script, picker, CONNECTIONS).map_err(text)?;
     let pace = Pace::Closed { pipeline: PIPELINE };
     load.run(pace, options.warm_up(), false).map_err(text)?;
-    let servers = [master, &replicas[0], &replicas[1]];
+    let servers = way.nodes;
     let seen = [calls(servers[0])?, calls(servers[1])?, calls(servers[2])?];
-    let pids = [servers[0].pid(), servers[1].pid(), servers[2].pid(), nearhit.pid()];
+    let pids = [servers[0].pid(), servers[1].pid(), servers[2].pid(), way.nearhit.pid()];
     let before: Vec<_> = pids
         .iter()
         .map(|&pid| CpuTime::of(Some(pid)))

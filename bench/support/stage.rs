@@ -75,10 +75,10 @@ impl Stage {
         Ok(Self {
             inside: vec![Inside::start(&behind.url(), 1)?, Inside::start(&behind.url(), 2)?],
             // A value of 1 MiB is a little more than that as a reply.
-            cached: serve(&behind, &["--cache.max-entry", "2mb", "--listen", &socket]),
-            off: serve(&behind, &["--cache.mode", "off"]),
-            never: serve(&behind, &["--cache.admission-window", "1ms"]),
-            small: serve(&behind, &["--cache.max-memory", "64mb"]),
+            cached: serve(&behind.url(), &["--cache.max-entry", "2mb", "--listen", &socket]),
+            off: serve(&behind.url(), &["--cache.mode", "off"]),
+            never: serve(&behind.url(), &["--cache.admission-window", "1ms"]),
+            small: serve(&behind.url(), &["--cache.max-memory", "64mb"]),
             twemproxy: Peer::twemproxy(behind.addr())?,
             haproxy: Peer::haproxy(behind.addr())?,
             unix,
@@ -175,10 +175,10 @@ impl Stage {
 }
 
 /// One worker: redis-server has one thread too, and CPU per request is compared, not cores.
-pub(crate) fn serve(server: &RedisServer, settings: &[&str]) -> Nearhit {
+pub(crate) fn serve(url: &str, settings: &[&str]) -> Nearhit {
     let mut arguments = vec!["--server.threads", "1"];
     arguments.extend_from_slice(settings);
-    let nearhit = Nearhit::serve_with(&server.url(), &arguments);
+    let nearhit = Nearhit::serve_with(url, &arguments);
     if !settings.contains(&"off") {
         nearhit.wait_for_stderr("tracking is on");
     }
