@@ -111,7 +111,6 @@ fn what_cannot_be_cut_is_refused_as_a_cluster_refuses_it() {
         "RENAMENX x{a} x{b}",
         "COPY x{a} x{b}",
         "MSETNX x{a} 1 x{b} 2",
-        "PFCOUNT x{a} x{b}",
         "PFMERGE x{a} x{b}",
         "LMOVE x{a} x{b} LEFT RIGHT",
         "SMOVE x{a} x{b} m",
@@ -376,4 +375,64 @@ fn writes_are_not_cut_where_that_is_not_wanted() {
     }
     let values = [Reply::Bulk("1".into()), Reply::Nil];
     assert_eq!(client.line("MGET uncut{a} uncut{b}"), Reply::Array(values.to_vec()));
+}
+
+#[test]
+fn what_keys_of_several_nodes_count_together_is_what_one_server_says() {
+    let front = Front::shared();
+    for version in [2, 3] {
+        let mut twin = front.twin(version);
+        // Sparse, dense after many elements, and one that shares some with each.
+        for (key, elements) in [
+            ("hll{a}", 0..20),
+            ("hll{b}", 10..3000),
+            ("hll{c}", 2000..60_000),
+            ("few{c}", 5..15),
+        ] {
+            for elements in elements.collect::<Vec<u32>>().chunks(1000) {
+                let elements = elements.iter().map(|number| format!("element:{number}"));
+                let args: Vec<String> = ["PFADD".to_owned(), key.to_owned()]
+                    .into_iter()
+                    .chain(elements)
+                    .collect();
+                twin.same(&args);
+            }
+        }
+        twin.line("SET string{b} text");
+        twin.line("RPUSH list{a} x");
+        for line in [
+            "PFCOUNT hll{a} hll{b}",
+            "PFCOUNT hll{a} hll{b} hll{c}",
+            "PFCOUNT few{c} hll{a} none{b}",
+            "PFCOUNT hll{a} few{c} hll{a} few{c}",
+            "PFCOUNT none{a} none{b}",
+            "PFCOUNT hll{a} string{b}",
+            "PFCOUNT list{a} hll{b}",
+        ] {
+            twin.line(line);
+        }
+        // What was written before in the same packet counts.
+        twin.pipeline(&[
+            "PFADD hll{a} new:1 new:2",
+            "PFCOUNT hll{a} few{c}",
+            "DEL few{c} hll{a}",
+            "PFCOUNT few{c} hll{a}",
+        ]);
+    }
+}
+
+#[test]
+fn counting_keys_of_several_nodes_is_no_write() {
+    let front = Front::start();
+    let mut client = front.proxy.connect();
+    client.lines_ok(&["PFADD h{a} 1 2 3", "PFADD h{b} 3 4"]);
+    let counted = |outcome: &str| {
+        let labels = ["cmd=\"pfcount\"", outcome];
+        front.proxy.metric("nearhit_commands_total", &labels)
+    };
+    assert_eq!(client.line("PFCOUNT h{a}"), 3);
+    assert_eq!((counted("outcome=\"write\""), counted("")), (1.0, 1.0));
+    assert_eq!(client.line("PFCOUNT h{a} h{b}"), 4);
+    assert_eq!(counted("outcome=\"write\""), 1.0);
+    assert!(counted("") > 1.0);
 }

@@ -152,6 +152,9 @@ fn owner(cluster: &Cluster, command: &Command, keys: &[&[u8]]) -> (Option<String
     let key = match (command.spread, keys.first()) {
         (Spread::All(_), _) => return (None, "every primary is asked, and their replies are made one"),
         (Spread::Scan, _) => return (None, "one primary after another is asked, as the cursor says"),
+        (Spread::Sketches, Some(_)) if several => {
+            return (None, "each key is read where it is, and what they hold is counted here");
+        }
         (Spread::Keys(_), Some(_)) if several => return (None, "each slot among its keys is asked for those it has"),
         (_, None) => return (None, "it names no key, so one primary is asked that is always the same"),
         (_, Some(key)) => key,

@@ -280,7 +280,7 @@ impl Entry {
     }
 
     /// Appends the reply to `out`, for a client that speaks `version`; unless it is to be shared, which is given back: it is
-    /// more than [`COPY_LIMIT`], or compressed.
+    /// more than [`COPY_LIMIT`](super::COPY_LIMIT), or compressed.
     #[must_use = "nothing was appended if a reply is given back"]
     pub fn append(&self, version: Version, out: &mut Vec<u8>) -> Option<SharedReply> {
         match &self.apart {

@@ -15,6 +15,9 @@ pub enum Spread {
     /// To all that have some of its keys, one request for each slot: it does for each key what it does for that key alone.
     /// Only for [`Keys::Range`](super::Keys::Range), and only while the slots differ.
     Keys(Merge),
+    /// To all that have some of its keys, which are HyperLogLogs: a GET for each of them, whose union is counted. Only while the
+    /// slots differ, and as [`Spread::Keys`] only for keys from argument 1 on.
+    Sketches,
     /// To all of them, unchanged.
     All(Merge),
     /// To one after another, as long as the client asks on.

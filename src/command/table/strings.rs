@@ -31,7 +31,7 @@ pub(super) const ROWS: &[Command] = &[
     row("msetex", -4, WRITE | DENYOOM | MOVABLEKEYS, counted_pairs(1)).unverified(REDIS_8_4),
     row("msetnx", -3, WRITE | DENYOOM, keys(1, -1, 2)),
     row("pfadd", -2, WRITE | DENYOOM | FAST, KEY),
-    row("pfcount", -2, READONLY | MAY_REPLICATE, keys(1, -1, 1)).effect(WRITES),
+    row("pfcount", -2, READONLY | MAY_REPLICATE, keys(1, -1, 1)).effect(WRITES).spread(Spread::Sketches),
     row("pfdebug", 3, WRITE | DENYOOM | ADMIN, key(2)),
     row("pfmerge", -2, WRITE | DENYOOM, keys(1, -1, 1)),
     row("pfselftest", 1, ADMIN, NO_KEYS),

@@ -199,7 +199,7 @@ impl Turn<'_> {
     fn is_for_several_nodes(&self, command: &Command, request: &Request<'_>) -> bool {
         match command.spread {
             _ if self.context.nodes.is_none() => false,
-            Spread::Keys(_) => self.several,
+            Spread::Keys(_) | Spread::Sketches => self.several,
             Spread::All(_) | Spread::Scan => command.place(request) == Place::Shared,
             Spread::Slot | Spread::Any => false,
         }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use super::gather::Gather;
 use super::redirect::in_plain_words;
 use super::scan_cursor::{self, Scan};
+use super::sketches::Sketches;
 use super::split::{self, split};
 use crate::coherence::Keys;
 use crate::command::{Command, CrossSlot, Effect, Merge, Slot, Spread};
@@ -46,6 +47,7 @@ pub(in crate::downstream) enum Merging {
         place: usize,
         of: usize,
     },
+    Sketches(Sketches),
 }
 
 /// What became of a reply.
@@ -75,6 +77,7 @@ impl Share {
     fn take(&self, reply: &[u8]) -> Option<Vec<u8>> {
         match &mut self.whole.borrow_mut().merge {
             Merging::Gather(gather) => gather.take(self.number, reply.to_vec()),
+            Merging::Sketches(sketches) => sketches.take(self.number, reply),
             Merging::Page { place, of } => Some(scan_cursor::answer(*place, *of, reply)),
         }
     }
@@ -97,11 +100,11 @@ impl Forwarded {
 }
 
 /// One request of those that a client's is made into.
-struct Piece {
-    slot: Option<Slot>,
-    node: Option<NodeId>,
-    frame: Vec<u8>,
-    keys: Keys,
+pub(super) struct Piece {
+    pub(super) slot: Option<Slot>,
+    pub(super) node: Option<NodeId>,
+    pub(super) frame: Vec<u8>,
+    pub(super) keys: Keys,
 }
 
 impl Turn<'_> {
@@ -116,7 +119,8 @@ impl Turn<'_> {
         let nodes = self.context.nodes.as_ref()?;
         match command.spread {
             Spread::Slot => None,
-            Spread::Keys(_) if !self.several => None,
+            Spread::Keys(_) | Spread::Sketches if !self.several => None,
+            Spread::Sketches => Some(self.count_union(command, request)),
             Spread::Keys(_) if may_write(command) && !self.context.shared.settings.split_writes => {
                 self.refuse(command.id().number(), CrossSlot::TEXT);
                 Some(Flow::Next)
@@ -208,7 +212,8 @@ impl Turn<'_> {
         (matters && !self.core.home.is_quiet()).then_some(Flow::Hold)
     }
 
-    fn send_pieces(
+    /// Sends them all; `effect` is that of each.
+    pub(super) fn send_pieces(
         &mut self,
         command: &Command,
         request: &Request<'_>,
@@ -219,7 +224,7 @@ impl Turn<'_> {
         let then = self.special(command, request);
         self.core.switching = then.ends_user();
         let whole = merge.meaning(then);
-        let writes = may_write(command);
+        let writes = may_write(command) && effect != Effect::Read;
         let number = self.core.pipeline.pend(self.muted);
         let (identity, db, version) = (self.core.account.identity().clone(), self.core.db, self.core.version);
         for (place, piece) in pieces.into_iter().enumerate() {
