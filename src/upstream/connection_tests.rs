@@ -57,6 +57,7 @@ fn handshake(port: u16) -> Handshake {
             host: "127.0.0.1".into(),
             port,
         },
+        tls: None,
         identity: Identity::new(None),
         version: Version::V2,
         db: 0,

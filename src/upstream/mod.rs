@@ -17,6 +17,7 @@ mod loss;
 mod outbound;
 mod pool;
 mod socket;
+mod tls;
 mod unix;
 mod waiter;
 mod whereabouts;
