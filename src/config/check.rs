@@ -177,7 +177,10 @@ fn tls(config: &Config, found: &mut Found<'_>) {
             "upstream.url to begin with rediss:// (or rediss+sentinel://, rediss+cluster://)",
         );
         let keys = [format!("upstream.tls.{name}"), "upstream.url".to_owned()];
-        found.add(&keys, invalid.help("leave [upstream.tls] out if the server is to be spoken to in the clear"));
+        found.add(
+            &keys,
+            invalid.help("leave [upstream.tls] out if the server is to be spoken to in the clear"),
+        );
     }
 }
 

@@ -48,7 +48,9 @@ impl FromStr for UpstreamUrl {
         let (userinfo, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (username, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
         let scheme = scheme.to_ascii_lowercase();
-        let (protocol, kind) = scheme.split_once('+').map_or((&*scheme, None), |(protocol, kind)| (protocol, Some(kind)));
+        let (protocol, kind) = scheme
+            .split_once('+')
+            .map_or((&*scheme, None), |(protocol, kind)| (protocol, Some(kind)));
         let (place, db) = match (protocol, kind) {
             ("redis" | "rediss" | "valkey" | "valkeys", None) => nodes(host, path, query)?,
             ("redis" | "rediss" | "valkey" | "valkeys", Some("sentinel")) => sentinels(host, path, query)?,
@@ -312,8 +314,18 @@ mod tests {
         assert_eq!(parsed("valkey://db"), parsed("redis://db"));
         assert_eq!(parsed("rediss://me:secret@db").to_string(), "rediss://me:***@db:6379/0");
         assert_eq!(parsed("valkeys+cluster://a").to_string(), "rediss+cluster://a:6379/0");
-        assert_eq!(parsed("rediss+sentinel://a/m").to_string(), "rediss+sentinel://a:26379/m/0");
-        for text in ["unixs:///run/x", "unix+cluster:///run/x", "rediss+x://a", "redis+://a", "+redis://a", "redisss://a"] {
+        assert_eq!(
+            parsed("rediss+sentinel://a/m").to_string(),
+            "rediss+sentinel://a:26379/m/0"
+        );
+        for text in [
+            "unixs:///run/x",
+            "unix+cluster:///run/x",
+            "rediss+x://a",
+            "redis+://a",
+            "+redis://a",
+            "redisss://a",
+        ] {
             assert!(text.parse::<UpstreamUrl>().is_err(), "{text}");
         }
     }

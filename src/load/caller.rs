@@ -51,7 +51,19 @@ impl Caller {
         if url.db > 0 {
             caller.ask(&[b"SELECT", url.db.to_string().as_bytes()])?;
         }
+        // In TLS 1.3 a server that wants a certificate says so behind the handshake.
+        if url.tls {
+            caller.answers()?;
+        }
         Ok(caller)
+    }
+
+    /// Whether anything at all is answered.
+    fn answers(&mut self) -> Result<()> {
+        match self.ask(&[b"PING"]) {
+            Err(error) if error.kind() != Kind::Refused => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Asks one question.
@@ -64,7 +76,10 @@ impl Caller {
         let failed = |error: io::Error| Error::new(Side::Upstream, Kind::Io, attempt.clone()).with_source(error);
         let mut request = Vec::new();
         encode::request(&mut request, args.iter().copied());
-        self.socket.write_all(&request).and_then(|()| self.socket.flush()).map_err(failed)?;
+        self.socket
+            .write_all(&request)
+            .and_then(|()| self.socket.flush())
+            .map_err(failed)?;
         match self.answer().map_err(failed)? {
             Value::Error(text) => {
                 let text = String::from_utf8_lossy(&text).into_owned();

@@ -51,7 +51,9 @@ impl Socket {
             (Address::Unix(path), _) => UnixStream::connect(path).map(Self::Unix),
             (Address::Tcp { host, port }, false) => tcp(host, *port).map(Self::Tcp),
             (Address::Tcp { host, port }, true) => {
-                let tls = server.tls.ok_or_else(|| io::Error::other("the URL says TLS, and nothing says how"))?;
+                let tls = server
+                    .tls
+                    .ok_or_else(|| io::Error::other("the URL says TLS, and nothing says how"))?;
                 secured(tcp(host, *port)?, tls, host)
             }
         }

@@ -18,7 +18,10 @@ pub(super) fn told(error: &io::Error, expected: &str, inner: &Inner) -> String {
         Some(Error::AlertReceived(alert)) => refusal(*alert, inner),
         Some(Error::InvalidMessage(_)) => format!("what answers there is not TLS; {NOT_TLS}"),
         Some(Error::PeerIncompatible(_)) => {
-            format!("the server cannot do what TLS 1.2 or 1.3 needs of it: {}", in_words(error))
+            format!(
+                "the server cannot do what TLS 1.2 or 1.3 needs of it: {}",
+                in_words(error)
+            )
         }
         Some(_) => format!("TLS failed: {}", in_words(error)),
         None => error.to_string(),
@@ -37,6 +40,9 @@ pub(super) fn silent() -> String {
 
 fn certificate(why: &CertificateError, expected: &str, inner: &Inner) -> String {
     match why {
+        CertificateError::BadSignature if inner.has_own_authorities => {
+            "its certificate was not issued by an authority of upstream.tls.ca_file, but by one of the same name with another key".to_owned()
+        }
         CertificateError::UnknownIssuer if inner.has_own_authorities => {
             "its certificate was not issued by an authority of upstream.tls.ca_file".to_owned()
         }
@@ -48,7 +54,7 @@ fn certificate(why: &CertificateError, expected: &str, inner: &Inner) -> String 
         ),
         CertificateError::NotValidForNameContext { presented, .. } => format!(
             "its certificate is not for '{expected}' but for {}; upstream.tls.server_name says which name to expect",
-            presented.join(", ")
+            presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")
         ),
         CertificateError::NotValidForName => format!("its certificate is not for '{expected}'"),
         CertificateError::ExpiredContext { time, not_after } => {
@@ -73,7 +79,8 @@ fn refusal(alert: AlertDescription, inner: &Inner) -> String {
     let code = u8::from(alert);
     match alert {
         Alert::CertificateRequired => {
-            "the server wants a certificate from its clients: set upstream.tls.cert_file and upstream.tls.key_file".to_owned()
+            "the server wants a certificate from its clients: set upstream.tls.cert_file and upstream.tls.key_file"
+                .to_owned()
         }
         Alert::BadCertificate
         | Alert::UnsupportedCertificate
@@ -93,6 +100,12 @@ fn refusal(alert: AlertDescription, inner: &Inner) -> String {
         Alert::ProtocolVersion => format!("the server speaks neither TLS 1.2 nor 1.3 (TLS alert {code})"),
         _ => format!("the server broke off TLS: {alert:?} (TLS alert {code})"),
     }
+}
+
+/// A name as people write it; what is beneath shows `DnsName("db.example")` and `IpAddress(10.0.0.1)`.
+fn bare(name: &str) -> &str {
+    let inside = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inside.unwrap_or(name).trim_matches('"')
 }
 
 fn in_words(error: &io::Error) -> String {
@@ -115,6 +128,13 @@ fn span(from: UnixTime, to: UnixTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_told_as_people_write_them() {
+        assert_eq!(bare("DnsName(\"*.db.example\")"), "*.db.example");
+        assert_eq!(bare("IpAddress(10.0.0.1)"), "10.0.0.1");
+        assert_eq!(bare("odd"), "odd");
+    }
 
     #[test]
     fn a_span_is_told_in_the_largest_unit_that_fits() {

@@ -135,10 +135,18 @@ fn any_certificate(provider: Arc<CryptoProvider>) -> Arc<AnyCertificate> {
 
 fn unusable(setting: &'static str, error: &Error) -> Wrong {
     let (what, expected) = match setting {
-        "key_file" => ("the key", "an RSA (2048 to 8192 bits), ECDSA (P-256, P-384) or Ed25519 key"),
+        "key_file" => (
+            "the key",
+            "an RSA (2048 to 8192 bits), ECDSA (P-256, P-384) or Ed25519 key",
+        ),
         _ => ("the certificate", CERTIFICATES),
     };
-    Wrong::new(setting, Reason::Unusable, format!("{what} cannot be used: {error}"), expected)
+    Wrong::new(
+        setting,
+        Reason::Unusable,
+        format!("{what} cannot be used: {error}"),
+        expected,
+    )
 }
 
 /// Whose signature on a certificate is believed.
@@ -149,7 +157,11 @@ fn authorities(files: &Files<'_>) -> Result<RootCertStore, Vec<Wrong>> {
             let mut wrong = Vec::new();
             for (index, certificate) in certificates("ca_file", path)?.into_iter().enumerate() {
                 if let Err(error) = roots.add(certificate) {
-                    let message = format!("certificate {} of {} cannot be used: {error}", index + 1, path.display());
+                    let message = format!(
+                        "certificate {} of {} cannot be used: {error}",
+                        index + 1,
+                        path.display()
+                    );
                     wrong.push(Wrong::new("ca_file", Reason::Unusable, message, CERTIFICATES));
                 }
             }
@@ -165,7 +177,9 @@ fn authorities(files: &Files<'_>) -> Result<RootCertStore, Vec<Wrong>> {
                     let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
                     let message = format!("this system has no certificates of authorities{why}");
                     let wrong = Wrong::new("ca_file", Reason::Missing, message, CERTIFICATES);
-                    Err(vec![wrong.help("install the package ca-certificates, or name the file of your own authority")])
+                    Err(vec![wrong.help(
+                        "install the package ca-certificates, or name the file of your own authority",
+                    )])
                 }
             }
         }
@@ -176,7 +190,12 @@ fn authorities(files: &Files<'_>) -> Result<RootCertStore, Vec<Wrong>> {
 fn certified(files: &Files<'_>) -> Result<Option<Certified>, Vec<Wrong>> {
     let missing = |setting, other| {
         let message = format!("{other} is given, and it is of no use without {setting}");
-        Err(vec![Wrong::new(other, Reason::Missing, message, "both of them, or none")])
+        Err(vec![Wrong::new(
+            other,
+            Reason::Missing,
+            message,
+            "both of them, or none",
+        )])
     };
     match (files.cert_file, files.key_file) {
         (None, None) => Ok(None),
@@ -226,9 +245,14 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Vec<Wrong>> {
         .iter()
         .any(|mark| memchr::memmem::find(&pem, mark).is_some());
     if is_encrypted {
-        let message = format!("the key in {} is encrypted, and nobody is there to be asked for its passphrase", path.display());
+        let message = format!(
+            "the key in {} is encrypted, and nobody is there to be asked for its passphrase",
+            path.display()
+        );
         let wrong = Wrong::new("key_file", Reason::Unusable, message, "a key without a passphrase");
-        return Err(vec![wrong.help("openssl pkey -in ENCRYPTED -out PLAIN decrypts it; then let only nearhit's user read it")]);
+        return Err(vec![wrong.help(
+            "openssl pkey -in ENCRYPTED -out PLAIN decrypts it; then let only nearhit's user read it",
+        )]);
     }
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         vec![match error {

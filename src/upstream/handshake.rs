@@ -83,7 +83,9 @@ pub async fn connect(handshake: &Handshake) -> Result<Greeted, Loss> {
                 true => format!(", {}", ClientTls::explain_silence()),
                 false => String::new(),
             };
-            Err(Loss::Connect(format!("connect to {address}: timed out after {limit:?}{waited_for}")))
+            Err(Loss::Connect(format!(
+                "connect to {address}: timed out after {limit:?}{waited_for}"
+            )))
         }
     }
 }

@@ -42,7 +42,10 @@ fn print_report(report: &Report, options: &Options) -> Result<(), Failure> {
 async fn until_done(options: &Options) -> Result<Report, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::broke(format!("listen for signals: {error}")))?;
     // Before anything is written: nobody there is the usual mistake.
-    drop(Caller::connect(options.server(&options.target)).map_err(|error| Failure::usage(format!("--target: {error}")))?);
+    drop(
+        Caller::connect(options.server(&options.target))
+            .map_err(|error| Failure::usage(format!("--target: {error}")))?,
+    );
     let own = match options.through {
         Through::Own => Some(start_proxy(options).await?),
         _ => None,
