@@ -147,24 +147,34 @@ fn small_requests_of_many_clients_find_their_replies() {
 #[test]
 fn what_a_stopped_server_did_not_take_leaves_when_it_goes_on() {
     let bench = Bench::with(&["--cache.mode", "off", "--upstream.command-timeout", "0s"]);
-    let mut client = bench.nearhit.connect();
-    assert_eq!(client.line("SET k v"), "OK");
-    bench.redis.pause();
-    let value = noise(12_000_000, 7);
     let mut writer = bench.nearhit.connect();
+    assert_eq!(writer.line("SET k v"), "OK");
+    bench.redis.pause();
+    let value = |index: u64| noise(500_000, index + 1);
+    let writes: Vec<Vec<Vec<u8>>> = (0..24)
+        .map(|index| vec![b"SET".to_vec(), format!("k{index}").into_bytes(), value(index)])
+        .collect();
     std::thread::scope(|scope| {
-        let value = &value;
-        let wrote = scope.spawn(move || {
+        let wrote = scope.spawn(|| {
             writer.patience(Duration::from_secs(60));
-            writer.cmd(&[b"SET".as_slice(), b"large", value])
+            writer.pipeline(&writes)
         });
-        wait_for("more to be written than sockets hold", Duration::from_secs(20), || {
-            bench.nearhit.metric("nearhit_upstream_bytes_total", &["out"]) > 1_000_000.0
+        let mut before = 0.0;
+        wait_for("nothing more to be taken", Duration::from_secs(20), || {
+            let written = bench
+                .nearhit
+                .metric("nearhit_upstream_bytes_total", &["direction=\"out\""]);
+            std::mem::replace(&mut before, written) == written && written > 10_000.0
         });
         bench.redis.resume();
-        assert_eq!(wrote.join().expect("a writer"), "OK");
+        assert!(wrote.join().expect("a writer").iter().all(|reply| *reply == "OK"));
     });
-    assert_eq!(bench.redis.cmd(&["GET", "large"]), Reply::Bulk(value));
+    for index in 0..24 {
+        assert_eq!(
+            bench.redis.cmd(&["GET", &format!("k{index}")]),
+            Reply::Bulk(value(index))
+        );
+    }
 }
 
 #[test]
