@@ -18,6 +18,8 @@ mod outbound;
 mod pool;
 mod socket;
 mod tls;
+#[cfg(test)]
+mod tls_tests;
 mod unix;
 mod waiter;
 mod whereabouts;

@@ -52,6 +52,11 @@ impl TlsSocket {
         self.stream.get_ref().0.peer_addr().ok()
     }
 
+    /// Whether the session has what the kernel had no room for.
+    pub(super) fn holds_unwritten(&self) -> bool {
+        self.stream.get_ref().1.wants_write()
+    }
+
     /// An error that says what it means.
     fn told(&self, error: io::Error) -> io::Error {
         match error.get_ref().is_some() {
@@ -63,7 +68,7 @@ impl TlsSocket {
 
 impl AsyncRead for TlsSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.stream.get_ref().1.wants_write() {
+        if self.holds_unwritten() {
             // If it fails the read finds out why: what the peer said before it went away is still there.
             let _failed_or_waits = Pin::new(&mut self.stream).poll_flush(cx);
         }
