@@ -3,6 +3,7 @@
 mod support;
 mod tls_support;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use support::{Nearhit, RedisServer, SOON, eventually, run};
@@ -245,79 +246,72 @@ fn a_server_that_does_not_believe_our_certificate_is_told_as_such() {
     }
 }
 
-#[test]
-fn files_that_are_missing_or_wrong_are_errors_of_the_configuration() {
-    let authority = Authority::new();
-    let (one, other) = (authority.issue("one", &["one"]), authority.issue("other", &["other"]));
-    let encrypted = one.key.with_file_name("encrypted.key");
-    std::fs::write(
-        &encrypted,
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-    )
-    .expect("write a key");
-    let broken = one.key.with_file_name("broken.crt");
-    std::fs::write(
-        &broken,
-        "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n",
-    )
-    .expect("write a file");
-    let garbage = one.key.with_file_name("garbage.crt");
-    std::fs::write(
-        &garbage,
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    )
-    .expect("write a file");
-    let missing = one.key.with_file_name("missing");
-    let (cert, key) = (&one.certificate, &one.key);
-    for (lines, at, says) in [
-        (vec![("ca_file", &missing)], "3:11", "no such file"),
-        (vec![("ca_file", key)], "3:11", "there is no certificate in"),
-        (vec![("ca_file", &broken)], "3:11", "is not PEM"),
-        (vec![("ca_file", &garbage)], "3:11", "certificate 1 of"),
-        (
-            vec![("cert_file", cert)],
-            "3:13",
-            "cert_file is given, and it is of no use without key_file",
-        ),
-        (
-            vec![("key_file", key)],
-            "3:12",
-            "key_file is given, and it is of no use without cert_file",
-        ),
-        (
-            vec![("cert_file", cert), ("key_file", &missing)],
-            "4:12",
-            "no such file",
-        ),
-        (
-            vec![("cert_file", cert), ("key_file", cert)],
-            "4:12",
-            "there is no private key in",
-        ),
-        (
-            vec![("cert_file", cert), ("key_file", &encrypted)],
-            "4:12",
-            "is encrypted",
-        ),
-        (
-            vec![("cert_file", cert), ("key_file", &other.key)],
-            "4:12",
-            "this key is not that of the certificate in cert_file",
-        ),
-    ] {
-        let mut file = "upstream.url = \"rediss://db\"\n[upstream.tls]\n".to_owned();
-        for (name, path) in lines {
-            file += &format!("{name} = {:?}\n", text(path));
-        }
-        refused(&file, at, says);
+/// A file with this content.
+fn file(authority: &Authority, name: &str, content: &str) -> PathBuf {
+    let path = authority.file().with_file_name(name);
+    std::fs::write(&path, content).expect("write a file");
+    path
+}
+
+/// Files of `[upstream.tls]` are refused at this line and column.
+#[track_caller]
+fn files_refused(files: &[(&str, &Path)], at: &str, says: &str) {
+    let mut all = "upstream.url = \"rediss://db\"\n[upstream.tls]\n".to_owned();
+    for (name, path) in files {
+        all += &format!("{name} = {:?}\n", text(path));
     }
+    refused(&all, at, says);
+}
+
+#[test]
+fn authorities_that_are_missing_or_wrong_are_errors_of_the_configuration() {
+    let authority = Authority::new();
+    let pem = |content: &str| format!("-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n");
+    let missing = authority.file().with_file_name("missing");
+    let no_base64 = file(&authority, "no_base64.crt", &pem("????"));
+    let no_certificate = file(&authority, "no_certificate.crt", &pem("AAAA"));
+    let key = authority.issue("node", &["node"]).key;
+    for (path, says) in [
+        (&missing, "no such file"),
+        (&key, "there is no certificate in"),
+        (&no_base64, "is not PEM"),
+        (&no_certificate, "certificate 1 of"),
+    ] {
+        files_refused(&[("ca_file", path)], "3:11", says);
+    }
+}
+
+#[test]
+fn certificates_and_keys_that_are_missing_or_wrong_are_errors_of_the_configuration() {
+    let authority = Authority::new();
+    let Certified { certificate, key } = authority.issue("node", &["node"]);
+    let other = authority.issue("other", &["other"]).key;
+    let missing = key.with_file_name("missing");
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let encrypted = file(&authority, "encrypted.key", encrypted);
+    let alone = "cert_file is given, and it is of no use without key_file";
+    files_refused(&[("cert_file", &certificate)], "3:13", alone);
+    let alone = "key_file is given, and it is of no use without cert_file";
+    files_refused(&[("key_file", &key)], "3:12", alone);
+    for (key, says) in [
+        (&missing, "no such file"),
+        (&certificate, "there is no private key in"),
+        (&encrypted, "is encrypted"),
+        (&other, "this key is not that of the certificate in cert_file"),
+    ] {
+        files_refused(&[("cert_file", &certificate), ("key_file", key)], "4:12", says);
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_meant_are_errors_of_the_configuration() {
     refused(
         "upstream.url = \"rediss://db\"\n[upstream.tls]\nserver_name = \"a b\"\n",
         "3:15",
         "'a b' is neither a host name nor an address",
     );
     refused(
-        &format!("[upstream.tls]\nca_file = {:?}\n", authority.ca()),
+        &format!("[upstream.tls]\nca_file = {:?}\n", Authority::new().ca()),
         "2:11",
         "upstream.tls.ca_file is of no use: upstream.url says nothing of TLS",
     );
