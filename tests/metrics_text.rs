@@ -227,6 +227,7 @@ fn every_name_has_prefix_and_base_unit() {
         "info",
         "ready",
         "draining",
+        "insecure",
         "connected",
         "max",
         "pinned",
