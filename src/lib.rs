@@ -69,6 +69,7 @@ pub mod proxy;
 pub mod resp;
 mod sync;
 pub mod time;
+pub mod tls;
 pub mod topology;
 pub mod tracking;
 pub mod upstream;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors of the library, lowest first. A module imports from lower floors only.
 const FLOORS: [&[&str]; 9] = [
-    &["error", "time", "metrics", "mutants", "sync"],
+    &["error", "time", "metrics", "mutants", "sync", "tls"],
     &["resp", "config"],
     &["command"],
     &["coherence", "cache", "topology"],

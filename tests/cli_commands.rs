@@ -61,14 +61,14 @@ fn wrong_and_unknown_settings_on_the_command_line_are_told_together() {
 fn a_variable_is_read_and_named() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nearhit"));
     let output = command
-        .env("NEARHIT_UPSTREAM__URL", "rediss://db")
+        .env("NEARHIT_UPSTREAM__URL", "rediss://db:port")
         .arg("check")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(78));
     let text = stderr(&output);
     assert!(text.contains("environment variable NEARHIT_UPSTREAM__URL"), "{text}");
-    assert!(text.contains("not supported by this version yet"), "{text}");
+    assert!(text.contains("what follows the host is not a port"), "{text}");
 }
 
 #[test]

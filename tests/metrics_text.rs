@@ -221,12 +221,13 @@ fn no_row_is_written_twice() {
 #[test]
 fn every_name_has_prefix_and_base_unit() {
     // What a gauge's last word may be: a base unit, or the thing that is counted or that holds.
-    const GAUGES: [&str; 19] = [
+    const GAUGES: [&str; 20] = [
         "seconds",
         "bytes",
         "info",
         "ready",
         "draining",
+        "insecure",
         "connected",
         "max",
         "pinned",

@@ -1,11 +1,11 @@
 //! What is checked once all layers are read: each setting's range, and what settings say together.
 
-use super::error::{Code, ConfigError, Invalid, Place};
+use super::error::{Code, ConfigError, Invalid, Place, tls_key};
 use super::reader::Places;
 use super::row::rows;
 use super::upstream::pair;
 use super::url;
-use super::{ByteSize, Config, InvalidationMode, Listen};
+use super::{ByteSize, Config, InvalidationMode, Listen, UpstreamTls};
 
 /// Every problem of the effective settings.
 pub(super) fn all(config: &Config, places: &Places) -> Vec<ConfigError> {
@@ -21,6 +21,7 @@ pub(super) fn all(config: &Config, places: &Places) -> Vec<ConfigError> {
     listeners(config, &mut found);
     protection(config, &mut found);
     credentials(config, &mut found);
+    tls(config, &mut found);
     sizes(config, &mut found);
     policies(config, &mut found);
     invalidation(config, &mut found);
@@ -147,6 +148,38 @@ fn credentials(config: &Config, found: &mut Found<'_>) {
             &["upstream.url"],
             "user or password stand both in the URL and in upstream.username, password or password_file",
             "them in one place",
+        );
+    }
+}
+
+/// Files are read here too, so that `nearhit check` says what is wrong with them.
+fn tls(config: &Config, found: &mut Found<'_>) {
+    let (upstream, defaults) = (&config.upstream, UpstreamTls::default());
+    if upstream.url.tls {
+        for wrong in upstream.tls.load().err().into_iter().flatten() {
+            found.add(&[tls_key(&wrong)], wrong.into());
+        }
+        return;
+    }
+    let tls = &upstream.tls;
+    let set = [
+        ("ca_file", tls.ca_file != defaults.ca_file),
+        ("cert_file", tls.cert_file != defaults.cert_file),
+        ("key_file", tls.key_file != defaults.key_file),
+        ("server_name", tls.server_name != defaults.server_name),
+        ("insecure_skip_verify", tls.insecure_skip_verify),
+    ];
+    // Whoever wrote it believes that nobody can read what is on the way.
+    if let Some((name, _)) = set.iter().find(|(_, is_set)| *is_set) {
+        let invalid = Invalid::new(
+            Code::Conflict,
+            format!("upstream.tls.{name} is of no use: upstream.url says nothing of TLS"),
+            "upstream.url to begin with rediss:// (or rediss+sentinel://, rediss+cluster://)",
+        );
+        let keys = [format!("upstream.tls.{name}"), "upstream.url".to_owned()];
+        found.add(
+            &keys,
+            invalid.help("leave [upstream.tls] out if the server is to be spoken to in the clear"),
         );
     }
 }

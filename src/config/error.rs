@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::picture;
 use crate::error::{Error, Kind, Side};
+use crate::tls::{Reason, Wrong};
 
 /// The kind of a problem; its number is stable, so that people and scripts can rely on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,26 @@ impl From<Invalid> for Error {
     }
 }
 
+/// The full name of the setting that something is wrong with.
+pub(super) fn tls_key(wrong: &Wrong) -> String {
+    format!("upstream.tls.{}", wrong.setting)
+}
+
+impl From<Wrong> for Invalid {
+    fn from(wrong: Wrong) -> Self {
+        let code = match wrong.reason {
+            Reason::Unreadable => Code::Unreadable,
+            Reason::Unusable => Code::BadValue,
+            Reason::Missing => Code::Missing,
+        };
+        let invalid = Self::new(code, wrong.message, wrong.expected);
+        Self {
+            help: wrong.help,
+            ..invalid
+        }
+    }
+}
+
 /// Where a value stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -167,6 +188,15 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// Something wrong in `[upstream.tls]`, wherever it was set.
+    pub(super) fn of_tls(wrong: Wrong) -> Self {
+        Self {
+            key: tls_key(&wrong),
+            place: Place::Code,
+            invalid: wrong.into(),
+        }
+    }
+
     /// Its stable code.
     pub fn code(&self) -> Code {
         self.invalid.code

@@ -39,7 +39,9 @@ pub use name::{AdminCommand, ClientName, HttpPath, LogLevel};
 pub use policy::Policy;
 pub use row::{Row, Section, Shape, env_name, find_row, flag_name, rows, sections};
 pub use secret::Secret;
-pub use sections::{Cache, Facade, Invalidation, Limits, Log, Metrics, PubSub, Routing, Sentinel, Server, Upstream};
+pub use sections::{
+    Cache, Facade, Invalidation, Limits, Log, Metrics, PubSub, Routing, Sentinel, Server, Upstream, UpstreamTls,
+};
 pub use size::ByteSize;
 pub use upstream::{Address, Credentials, UpstreamPlace, UpstreamUrl};
 

@@ -4,6 +4,7 @@ use super::error::Invalid;
 use super::reader::{Node, Reader};
 use super::{
     Cache, Config, Facade, Invalidation, Limits, Log, Metrics, Policy, PubSub, Routing, Sentinel, Server, Upstream,
+    UpstreamTls,
 };
 
 /// How a value is written outside a TOML file, where quotes would be in the way.
@@ -97,6 +98,7 @@ pub fn sections() -> &'static [Section] {
             Section::new("server", Server::ABOUT, Server::ROWS),
             Section::new("server.limits", Limits::ABOUT, Limits::ROWS),
             Section::new("upstream", Upstream::ABOUT, Upstream::ROWS),
+            Section::new("upstream.tls", UpstreamTls::ABOUT, UpstreamTls::ROWS),
             Section::new("sentinel", Sentinel::ABOUT, Sentinel::ROWS),
             Section::new("routing", Routing::ABOUT, Routing::ROWS),
             Section::new("facade", Facade::ABOUT, Facade::ROWS),

@@ -76,7 +76,8 @@ section! {
         /// The server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path[?db=n]`. Of several nodes,
         /// `redis://host[:port],host[:port]/db`, the one that says it is the primary; or whoever sentinels say it is:
         /// `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db]`, user and password being the server's.
-        /// Before a cluster, some of its nodes: `redis+cluster://[user[:password]@]host[:port][,host[:port]...]`.
+        /// Before a cluster, some of its nodes: `redis+cluster://[user[:password]@]host[:port][,host[:port]...]`. With `rediss` in
+        /// place of `redis`, all nodes and sentinels are spoken to in TLS.
         url: UpstreamUrl = UpstreamUrl::default();
         /// User to authenticate as; `""` = the default user.
         username: String = String::new();
@@ -94,6 +95,28 @@ section! {
         command_timeout: Duration = Duration::from_secs(5), in Duration::ZERO..=DAY;
         /// How long the connections and cached replies of a user outlive the user's last client, and unused connections in databases other than 0 their last request. Chosen, not measured.
         idle_identity_timeout: Duration = MINUTE, in Duration::ZERO..=DAY;
+    }
+    with {
+        /// `[upstream.tls]`: whom to believe, and what to show, where the URL says TLS.
+        tls: UpstreamTls,
+    }
+}
+
+section! {
+    /// TLS to the server, where `upstream.url` begins with `rediss`.
+    UpstreamTls "upstream.tls" (config => config.upstream.tls) {
+        /// File with the certificates of the authorities that are believed, in PEM; `""` = those of the system.
+        ca_file: Option<PathBuf> = None;
+        /// File with the certificate for servers that want one of their clients (`tls-auth-clients`), in PEM, followed by those
+        /// that lead to its authority; `""` = none.
+        cert_file: Option<PathBuf> = None;
+        /// File with its key, in PEM and without a passphrase; `""` = none.
+        key_file: Option<PathBuf> = None;
+        /// Whom the certificates of all nodes must be for; `""` = the host or address that is connected to, as the URL, the
+        /// sentinels or the cluster say it.
+        server_name: String = String::new();
+        /// Believe any certificate. Whoever can get between nearhit and the server can then read and change everything.
+        insecure_skip_verify: bool = false;
     }
 }
 

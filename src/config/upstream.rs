@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Routing, Secret, Sentinel, Upstream, url};
+use super::error::{ConfigError, ConfigErrors};
+use super::{Routing, Secret, Sentinel, Upstream, UpstreamTls, url};
+use crate::tls::{ClientTls, Files, Wrong};
 
 /// Where a node is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +46,8 @@ pub enum UpstreamPlace {
 pub struct UpstreamUrl {
     /// Where the server is.
     pub place: UpstreamPlace,
+    /// All nodes, sentinels too, are spoken to in TLS. Invariant: not so with a Unix socket.
+    pub tls: bool,
     /// The database clients start in.
     pub db: u32,
     /// The user in the URL; empty = the default user.
@@ -66,6 +70,35 @@ impl Upstream {
     pub fn credentials(&self) -> Option<Credentials> {
         Credentials::of(&self.url.username, &self.url.password)
             .or_else(|| Credentials::of(&self.username, &self.password))
+    }
+
+    /// What TLS connections to the server need, read from the files of `[upstream.tls]` now; `None`: the URL says nothing of
+    /// TLS.
+    ///
+    /// # Errors
+    /// A file that cannot be read or used, and settings that do not fit together.
+    pub fn client_tls(&self) -> Result<Option<ClientTls>, ConfigErrors> {
+        if !self.url.tls {
+            return Ok(None);
+        }
+        let errors = |wrong: Vec<Wrong>| ConfigErrors(wrong.into_iter().map(ConfigError::of_tls).collect());
+        self.tls.load().map(Some).map_err(errors)
+    }
+}
+
+impl UpstreamTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, at least one.
+    pub(super) fn load(&self) -> Result<ClientTls, Vec<Wrong>> {
+        ClientTls::load(&Files {
+            ca_file: self.ca_file.as_deref(),
+            cert_file: self.cert_file.as_deref(),
+            key_file: self.key_file.as_deref(),
+            server_name: &self.server_name,
+            skip_verify: self.insecure_skip_verify,
+        })
     }
 }
 
@@ -121,6 +154,7 @@ impl UpstreamUrl {
                 host: host.into(),
                 port,
             }]),
+            tls: false,
             db: 0,
             username: String::new(),
             password: Secret::default(),
@@ -203,7 +237,9 @@ impl fmt::Display for UpstreamUrl {
             UpstreamPlace::Sentinel { .. } => ("redis+sentinel", "/"),
             UpstreamPlace::Cluster { .. } => ("redis+cluster", "/"),
         };
-        write!(f, "{scheme}://{}", self.username)?;
+        // The last letter of what stands for the protocol.
+        let secured = self.tls.then(|| scheme.replacen("redis", "rediss", 1));
+        write!(f, "{}://{}", secured.as_deref().unwrap_or(scheme), self.username)?;
         if !self.password.is_empty() {
             write!(f, ":{}", self.password)?;
         }

@@ -1,6 +1,7 @@
 //! Reading the server's URL: `redis://[user[:password]@]host[:port][,host[:port]...][/db]`,
 //! `redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db]`,
-//! `redis+cluster://[user[:password]@]host[:port][,host[:port]...]` or `unix:///path[?db=n]`.
+//! `redis+cluster://[user[:password]@]host[:port][,host[:port]...]` or `unix:///path[?db=n]`. `rediss` in place of `redis` is
+//! TLS; `valkey` and `valkeys` are other names of the two.
 //!
 //! Messages quote the scheme, the port and the database, and nothing else: the rest may hold a password.
 
@@ -11,13 +12,13 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use super::Secret;
-use super::error::{Code, Invalid};
+use super::error::Invalid;
 use super::listen::MAX_SOCKET_PATH;
 use super::upstream::{Address, PORT, UpstreamPlace, UpstreamUrl};
 
 pub(super) const WANTED: &str = "redis://[user[:password]@]host[:port][,host[:port]...][/db], \
     redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/group[/db], \
-    redis+cluster://[user[:password]@]host[:port][,host[:port]...] or unix:///path[?db=n]";
+    redis+cluster://[user[:password]@]host[:port][,host[:port]...], the same with rediss (TLS), or unix:///path[?db=n]";
 
 /// Redis' own port for sentinels.
 const SENTINEL_PORT: u16 = 26379;
@@ -46,15 +47,20 @@ impl FromStr for UpstreamUrl {
         }
         let (userinfo, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (username, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-        let (place, db) = match scheme.to_ascii_lowercase().as_str() {
-            "redis" => nodes(host, path, query)?,
-            "redis+sentinel" => sentinels(host, path, query)?,
-            "redis+cluster" => cluster(host, path, query)?,
-            "unix" => unix(host, path, query)?,
-            other => return Err(unsupported(other)),
+        let scheme = scheme.to_ascii_lowercase();
+        let (protocol, kind) = scheme
+            .split_once('+')
+            .map_or((&*scheme, None), |(protocol, kind)| (protocol, Some(kind)));
+        let (place, db) = match (protocol, kind) {
+            ("redis" | "rediss" | "valkey" | "valkeys", None) => nodes(host, path, query)?,
+            ("redis" | "rediss" | "valkey" | "valkeys", Some("sentinel")) => sentinels(host, path, query)?,
+            ("redis" | "rediss" | "valkey" | "valkeys", Some("cluster")) => cluster(host, path, query)?,
+            ("unix", None) => unix(host, path, query)?,
+            _ => return Err(Invalid::value(format!("unknown scheme '{scheme}://'"), WANTED)),
         };
         Ok(Self {
             place,
+            tls: matches!(protocol, "rediss" | "valkeys"),
             db,
             username: decode(username)?,
             password: Secret::new(decode(password)?),
@@ -194,18 +200,6 @@ fn decode(text: &str) -> Result<String, Invalid> {
     }
 }
 
-fn unsupported(scheme: &str) -> Invalid {
-    let what = match scheme {
-        "rediss" | "valkeys" | "rediss+sentinel" | "rediss+cluster" => "TLS to the server",
-        _ => return Invalid::value(format!("unknown scheme '{scheme}://'"), WANTED),
-    };
-    Invalid::new(
-        Code::Unsupported,
-        format!("{scheme}:// ({what}) is not supported by this version yet"),
-        WANTED,
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,18 +297,36 @@ mod tests {
     }
 
     #[test]
-    fn schemes_of_later_versions_are_refused_as_such() {
-        for (text, what) in [
-            ("rediss://db", "TLS"),
-            ("rediss+sentinel://a,b/m", "TLS"),
-            ("rediss+cluster://a", "TLS"),
+    fn an_s_behind_the_scheme_says_tls_and_changes_nothing_else() {
+        for (with, without) in [
+            ("rediss://me:secret@db:1/2", "redis://me:secret@db:1/2"),
+            ("REDISS://db", "redis://db"),
+            ("valkeys://a,b", "redis://a,b"),
+            ("rediss+sentinel://a,b/m/3", "redis+sentinel://a,b/m/3"),
+            ("valkeys+sentinel://a/m", "redis+sentinel://a/m"),
+            ("rediss+cluster://a", "redis+cluster://a"),
+            ("valkeys+cluster://a", "redis+cluster://a"),
         ] {
-            let error = text.parse::<UpstreamUrl>().unwrap_err();
-            assert_eq!(error.code, Code::Unsupported, "{text}");
-            assert!(
-                error.message.contains(what) && error.message.contains("not supported by this version yet"),
-                "{error}"
-            );
+            let (with, without) = (parsed(with), parsed(without));
+            assert!(with.tls && !without.tls);
+            assert_eq!(UpstreamUrl { tls: false, ..with }, without);
+        }
+        assert_eq!(parsed("valkey://db"), parsed("redis://db"));
+        assert_eq!(parsed("rediss://me:secret@db").to_string(), "rediss://me:***@db:6379/0");
+        assert_eq!(parsed("valkeys+cluster://a").to_string(), "rediss+cluster://a:6379/0");
+        assert_eq!(
+            parsed("rediss+sentinel://a/m").to_string(),
+            "rediss+sentinel://a:26379/m/0"
+        );
+        for text in [
+            "unixs:///run/x",
+            "unix+cluster:///run/x",
+            "rediss+x://a",
+            "redis+://a",
+            "+redis://a",
+            "redisss://a",
+        ] {
+            assert!(text.parse::<UpstreamUrl>().is_err(), "{text}");
         }
     }
 

@@ -31,6 +31,7 @@ use tokio::sync::watch;
 
 use crate::config::{Address, UpstreamPlace};
 use crate::resp::Version;
+use crate::tls::ClientTls;
 use crate::topology::Topology;
 use crate::upstream::{Handshake, Identity};
 
@@ -39,6 +40,8 @@ use crate::upstream::{Handshake, Identity};
 pub struct Discovery {
     /// Where to look.
     pub place: UpstreamPlace,
+    /// How to speak TLS to nodes and sentinels; `None`: in the clear.
+    pub tls: Option<ClientTls>,
     /// Who to be at the nodes. They must let it say `ROLE`: a node that does not is never taken for a primary, unless it is
     /// the only one that is listed.
     pub identity: Identity,
@@ -79,6 +82,7 @@ impl Discovery {
     fn handshake(&self, address: &Address, identity: &Identity) -> Handshake {
         Handshake {
             address: address.clone(),
+            tls: self.tls.clone(),
             identity: identity.clone(),
             // The oldest servers and sentinels speak it, and nothing here needs more.
             version: Version::V2,

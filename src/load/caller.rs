@@ -1,12 +1,9 @@
 //! A connection for questions of one's own, before and after a load.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::config::{Address, UpstreamUrl};
+use super::socket::{Server, Socket};
 use crate::error::{Error, Kind, Result, Side};
 use crate::resp::{ReplyLimits, ReplyScan, ReplyScanner, Value, Version, encode};
 
@@ -14,85 +11,6 @@ use crate::resp::{ReplyLimits, ReplyScan, ReplyScanner, Value, Version, encode};
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes taken by one read of an answer.
 const READ_BYTES: usize = 64 * 1024;
-
-/// A socket of either kind.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    fn open(address: &Address) -> io::Result<Self> {
-        match address {
-            Address::Tcp { host, port } => {
-                let mut last = io::Error::from(io::ErrorKind::NotFound);
-                for addr in (host.as_str(), *port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&addr, PATIENCE) {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            return Ok(Self::Tcp(stream));
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
-            }
-            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
-        }
-    }
-
-    fn set_timeouts(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))
-            }
-            Self::Unix(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))
-            }
-        }
-    }
-
-    pub(super) fn set_nonblocking(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_nonblocking(true),
-            Self::Unix(stream) => stream.set_nonblocking(true),
-        }
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
 
 /// A connection that waits for each answer, RESP2, already where its URL says: user and database.
 #[derive(Debug)]
@@ -107,15 +25,17 @@ impl Caller {
     /// Connects and says who it is.
     ///
     /// # Errors
-    /// Nobody listens there, or the server refuses the user or the database.
-    pub fn connect(url: &UpstreamUrl) -> Result<Self> {
+    /// Nobody listens there, its certificate is not believed, or the server refuses the user or the database.
+    pub fn connect<'a>(server: impl Into<Server<'a>>) -> Result<Self> {
+        let server = server.into();
+        let url = server.url;
         let name = url.name();
         let Some([address]) = url.nodes() else {
             let attempt = format!("connect to {name}: that is not one node");
             return Err(Error::new(Side::Config, Kind::Invalid, attempt));
         };
         let failed = |error| Error::new(Side::Upstream, Kind::Connect, format!("connect to {name}")).with_source(error);
-        let socket = Socket::open(address).map_err(failed)?;
+        let socket = Socket::open(server, address).map_err(failed)?;
         socket.set_timeouts().map_err(failed)?;
         let mut caller = Self {
             socket,
@@ -131,7 +51,19 @@ impl Caller {
         if url.db > 0 {
             caller.ask(&[b"SELECT", url.db.to_string().as_bytes()])?;
         }
+        // In TLS 1.3 a server that wants a certificate says so behind the handshake.
+        if url.tls {
+            caller.answers()?;
+        }
         Ok(caller)
+    }
+
+    /// Whether anything at all is answered.
+    fn answers(&mut self) -> Result<()> {
+        match self.ask(&[b"PING"]) {
+            Err(error) if error.kind() != Kind::Refused => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Asks one question.
@@ -144,7 +76,10 @@ impl Caller {
         let failed = |error: io::Error| Error::new(Side::Upstream, Kind::Io, attempt.clone()).with_source(error);
         let mut request = Vec::new();
         encode::request(&mut request, args.iter().copied());
-        self.socket.write_all(&request).map_err(failed)?;
+        self.socket
+            .write_all(&request)
+            .and_then(|()| self.socket.flush())
+            .map_err(failed)?;
         match self.answer().map_err(failed)? {
             Value::Error(text) => {
                 let text = String::from_utf8_lossy(&text).into_owned();

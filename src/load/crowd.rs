@@ -9,7 +9,7 @@ use rustix::event::{Timespec, epoll};
 use super::lane::Lane;
 use super::record::{Came, Record};
 use super::script::{Exchange, Script};
-use crate::config::UpstreamUrl;
+use super::socket::Server;
 use crate::error::{Error, Kind, Result, Side};
 use crate::time::Instant;
 
@@ -28,11 +28,11 @@ pub(super) struct Crowd<'a> {
 }
 
 impl<'a> Crowd<'a> {
-    pub(super) fn connect(url: &UpstreamUrl, script: &'a Script, count: usize) -> Result<Self> {
+    pub(super) fn connect(server: Server<'_>, script: &'a Script, count: usize) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| os("create an epoll", error))?;
         let mut lanes = Vec::with_capacity(count);
         for index in 0..count {
-            let lane = Lane::connect(url)?;
+            let lane = Lane::connect(server)?;
             let data = epoll::EventData::new_u64(index as u64);
             epoll::add(&epoll, &lane, data, epoll::EventFlags::IN).map_err(|error| os("watch a connection", error))?;
             lanes.push(lane);

@@ -9,7 +9,7 @@ use super::crowd::Crowd;
 use super::keys::Picker;
 use super::record::{Done, Record};
 use super::script::Script;
-use crate::config::UpstreamUrl;
+use super::socket::Server;
 use crate::error::{Error, Kind, Result, Side};
 use crate::time::{Instant, now};
 
@@ -54,9 +54,14 @@ impl<'a> Load<'a> {
     ///
     /// # Errors
     /// A connection cannot be made, or its user or database is refused.
-    pub fn open(url: &UpstreamUrl, script: &'a Script, picker: Picker, connections: usize) -> Result<Self> {
+    pub fn open<'s>(
+        server: impl Into<Server<'s>>,
+        script: &'a Script,
+        picker: Picker,
+        connections: usize,
+    ) -> Result<Self> {
         Ok(Self {
-            crowd: Crowd::connect(url, script, connections)?,
+            crowd: Crowd::connect(server.into(), script, connections)?,
             picker,
             stop: None,
         })

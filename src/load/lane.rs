@@ -3,10 +3,10 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::caller::{Caller, Socket};
+use super::caller::Caller;
 use super::replies::Replies;
 use super::script::{Exchange, Script};
-use crate::config::UpstreamUrl;
+use super::socket::{Server, Socket};
 use crate::error::{Error, Kind, Result, Side};
 use crate::time::Instant;
 
@@ -22,8 +22,8 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn connect(url: &UpstreamUrl) -> Result<Self> {
-        let (socket, name) = Caller::connect(url)?.into_socket();
+    pub(super) fn connect(server: Server<'_>) -> Result<Self> {
+        let (socket, name) = Caller::connect(server)?.into_socket();
         socket
             .set_nonblocking()
             .map_err(|error| failed("connect to", &name, error))?;
@@ -44,7 +44,7 @@ impl Lane {
 
     /// Writes what the socket takes.
     pub(super) fn flush(&mut self) -> Result<()> {
-        while self.has_unsent() {
+        while self.sent < self.out.len() {
             match self.socket.write(self.out.get(self.sent..).unwrap_or_default()) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -54,12 +54,17 @@ impl Lane {
         }
         self.out.clear();
         self.sent = 0;
-        Ok(())
+        match self.socket.flush() {
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Err(failed("send requests to", &self.name, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the socket was too full for everything.
     pub(super) fn has_unsent(&self) -> bool {
-        self.sent < self.out.len()
+        self.sent < self.out.len() || self.socket.is_holding()
     }
 
     /// Requests without a whole reply.
@@ -84,7 +89,8 @@ impl Lane {
             };
             self.replies
                 .take(script, buffer.get(..count).unwrap_or_default(), &mut answered)?;
-            // A short read has emptied the socket; asking once more would only cost a system call.
+            // A short read has emptied the socket (and TLS, which gives all it has deciphered); asking once more would only
+            // cost a system call.
             if count < buffer.len() {
                 return Ok(());
             }

@@ -22,6 +22,7 @@ mod player;
 mod record;
 mod replies;
 mod script;
+mod socket;
 mod zipf;
 
 pub use caller::Caller;
@@ -31,4 +32,5 @@ pub use player::Player;
 pub use record::Done;
 pub use replies::Replies;
 pub use script::{Exchange, MIN_VALUE_BYTES, Script, Verb};
+pub use socket::Server;
 pub use zipf::Zipf;

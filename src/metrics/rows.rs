@@ -56,6 +56,8 @@ rows! {
     build_info: Info = "nearhit_build_info", "One; its labels say which nearhit this is.";
     pub start_time: Gauge = "nearhit_start_time_seconds", "When this nearhit started, in seconds since 1970.";
     pub ready: Gauge = "nearhit_ready", "1 while new clients are welcome, as /readyz says.";
+    pub insecure: Gauge = "nearhit_insecure",
+        "1 while any certificate of the server is believed (upstream.tls.insecure_skip_verify), so that others can be the server.";
     pub draining: Gauge = "nearhit_draining", "1 while nearhit finishes what is in flight before it stops.";
 
     pub command_errors: Counters<(Origin, ErrorKind)> = "nearhit_command_errors_total",

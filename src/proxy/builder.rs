@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
 use crate::resp::Version;
 use crate::time;
+use crate::tls::ClientTls;
 use crate::topology::{Owners, Roster, Topology};
 use crate::tracking::TrackingThread;
 use crate::upstream::{Gauges, Handshake, Identity, Whereabouts};
@@ -191,10 +192,13 @@ struct Parts {
     master: Whereabouts,
     tell_master: watch::Sender<Option<Address>>,
     tell_owners: watch::Sender<Arc<Owners>>,
+    /// How nodes are spoken to; `None`: in the clear.
+    tls: Option<ClientTls>,
 }
 
 impl Parts {
     fn new(config: &Config, process_metrics: bool) -> Result<Self> {
+        let tls = config.upstream.client_tls()?;
         let table = CommandTable::builtin();
         let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now())
             .with_process(process_metrics)
@@ -221,7 +225,7 @@ impl Parts {
             .transpose()?;
         let partitions = tracking_thread
             .as_ref()
-            .map(|thread| opener(config, &cache, thread, &outboxes, cluster.as_ref()));
+            .map(|thread| opener(config, &cache, thread, &outboxes, cluster.as_ref(), tls.as_ref()));
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
@@ -252,6 +256,7 @@ impl Parts {
             master,
             tell_master,
             tell_owners,
+            tls,
         })
     }
 
@@ -265,7 +270,7 @@ impl Parts {
         let listening = clients.iter().map(Bound::address).collect();
         let workers = Workers::start(
             &self.shared,
-            &pool_settings(config),
+            &pool_settings(config, self.tls.as_ref()),
             &self.master,
             &self.gauges,
             self.inboxes,
@@ -278,7 +283,7 @@ impl Parts {
             handshake: Handshake {
                 version: Version::V2,
                 db: 0,
-                ..handshake(config, self.shared.accounts.own().identity())
+                ..handshake(config, self.tls.as_ref(), self.shared.accounts.own().identity())
             },
             clients,
             metrics: metrics_listener,
@@ -288,7 +293,12 @@ impl Parts {
             touch_interval: config.cache.touch_interval,
             channel: config.invalidation.channel.clone(),
             nodes: Nodes {
-                discovery: discovery(config, self.shared.routing.is_some(), Arc::clone(&self.shared.doubt)),
+                discovery: discovery(
+                    config,
+                    self.tls.as_ref(),
+                    self.shared.routing.is_some(),
+                    Arc::clone(&self.shared.doubt),
+                ),
                 found: self.found,
                 master: self.master,
                 tell_master: self.tell_master,
@@ -345,6 +355,14 @@ fn show(config: &Config, metrics: &Metrics, tried_first: Option<InvalidationSour
     metrics.cache_enabled.set_bool(serves);
     let max_bytes = if caching { config.cache.max_memory.bytes() } else { 0 };
     metrics.cache_max_bytes.set_count(max_bytes);
+    let insecure = config.upstream.url.tls && config.upstream.tls.insecure_skip_verify;
+    metrics.insecure.set_bool(insecure);
+    if insecure {
+        tracing::warn!(
+            upstream = config.upstream.url.name(),
+            "INSECURE: upstream.tls.insecure_skip_verify is set, so whoever can get between nearhit and the server can read and change everything"
+        );
+    }
 }
 
 fn opener(
@@ -353,12 +371,13 @@ fn opener(
     thread: &TrackingThread,
     outboxes: &Outboxes,
     cluster: Option<&Cluster>,
+    tls: Option<&ClientTls>,
 ) -> Box<dyn Partitions> {
     Box::new(Opener {
         cache: Arc::clone(cache),
         tracker: thread.tracker(),
         own: config.upstream.credentials(),
-        handshake: handshake(config, &Identity::new(None)),
+        handshake: handshake(config, tls, &Identity::new(None)),
         outboxes: outboxes.clone(),
         cluster: cluster.cloned(),
     })

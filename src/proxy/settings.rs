@@ -9,6 +9,7 @@ use crate::config::{Address, Admission, CacheMode, Config, InvalidationMode, Par
 use crate::discovery::{Discovery, Hurry};
 use crate::downstream::{AccountSettings, Partitions, Settings};
 use crate::resp::Version;
+use crate::tls::ClientTls;
 use crate::topology::{Routing, Rules};
 use crate::tracking::{Ladder, Source};
 use crate::upstream::{Handshake, Identity, PoolSettings};
@@ -67,10 +68,11 @@ pub(super) fn routing(config: &Config) -> Option<Arc<Routing>> {
     (by_policy || routing.reads != Reads::Master).then(|| Arc::new(Routing::new(rules, &config.policies)))
 }
 
-pub(super) fn discovery(config: &Config, find_replicas: bool, doubt: Arc<Hurry>) -> Discovery {
+pub(super) fn discovery(config: &Config, tls: Option<&ClientTls>, find_replicas: bool, doubt: Arc<Hurry>) -> Discovery {
     let upstream = &config.upstream;
     Discovery {
         place: upstream.url.place.clone(),
+        tls: tls.cloned(),
         identity: Identity::new(upstream.credentials()),
         sentinel_identity: Identity::new(config.sentinel.credentials()),
         client_name: upstream.client_name.to_string(),
@@ -145,10 +147,11 @@ pub(super) fn account_settings(config: &Config, partitions: Option<Box<dyn Parti
 }
 
 /// What connections say. Where they go is known once discovery has found the master.
-pub(super) fn handshake(config: &Config, identity: &Identity) -> Handshake {
+pub(super) fn handshake(config: &Config, tls: Option<&ClientTls>, identity: &Identity) -> Handshake {
     let upstream = &config.upstream;
     Handshake {
         address: Address::nowhere(),
+        tls: tls.cloned(),
         identity: identity.clone(),
         version: Version::V3,
         db: upstream.url.db,
@@ -159,10 +162,11 @@ pub(super) fn handshake(config: &Config, identity: &Identity) -> Handshake {
     }
 }
 
-pub(super) fn pool_settings(config: &Config) -> PoolSettings {
+pub(super) fn pool_settings(config: &Config, tls: Option<&ClientTls>) -> PoolSettings {
     let upstream = &config.upstream;
     PoolSettings {
         address: None,
+        tls: tls.cloned(),
         client_name: upstream.client_name.to_string(),
         connect_timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,

@@ -479,6 +479,11 @@ impl<W: Waiter> Inner<W> {
                 Poll::Ready(Err(error)) => return Err(Loss::Io(error.to_string())),
             }
         }
+        // Where the socket did not take all of what TLS made of it, it is not written yet; reading would go on with it, but
+        // nothing is read while the waiter in front has no room.
+        if Pin::new(&mut io.socket).poll_flush(cx).is_pending() {
+            return Ok(());
+        }
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }

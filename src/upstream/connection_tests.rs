@@ -57,6 +57,7 @@ fn handshake(port: u16) -> Handshake {
             host: "127.0.0.1".into(),
             port,
         },
+        tls: None,
         identity: Identity::new(None),
         version: Version::V2,
         db: 0,
@@ -136,4 +137,22 @@ fn when_its_task_panics_everybody_who_waits_is_told() {
     server.join().expect("the server");
     let notes: Vec<_> = notes.iter().collect();
     assert_eq!(notes, ["lost: protocol", "lost: protocol"]);
+}
+
+#[test]
+fn a_server_that_answers_with_an_alert_of_tls_speaks_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        // protocol_version, fatal.
+        stream.write_all(&[0x15, 3, 1, 0, 2, 2, 70]).expect("sent");
+        stream.read_to_end(&mut Vec::new()).expect("the end");
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let connected = runtime.expect("a runtime").block_on(super::connect(&handshake(port)));
+    server.join().expect("the server");
+    let loss = connected.expect_err("no connection");
+    let said = "protocol error: what answers there speaks TLS; the URL then begins with rediss://";
+    assert_eq!(loss.to_string(), said);
 }

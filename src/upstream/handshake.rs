@@ -1,5 +1,6 @@
 //! Bringing a connection up: connect, authenticate, choose protocol and database, say who we are.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,16 +11,21 @@ use super::identity::Identity;
 use super::loss::Loss;
 use super::socket::Socket;
 use crate::config::Address;
-use crate::resp::{ReplyLimits, ReplyScan, ReplyScanner, Value, Version, encode};
+use crate::resp::{ReplyError, ReplyLimits, ReplyScan, ReplyScanner, Value, Version, encode};
+use crate::tls::ClientTls;
 
 /// Replies to handshake commands are small; `COMMAND` of a server with many modules is the largest.
 const REPLY_LIMIT: usize = 64 << 20;
+/// How a server begins that does TLS and does not understand what is said in the clear.
+const TLS_ALERT: &[u8] = &[0x15, 3];
 
 /// What a connection is to be.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     /// Where the node is.
     pub address: Address,
+    /// How to speak TLS to it; `None`: in the clear.
+    pub tls: Option<ClientTls>,
     /// Who to be there.
     pub identity: Identity,
     /// The protocol to speak.
@@ -61,28 +67,64 @@ pub struct Peer {
 /// # Errors
 /// [`Loss::Connect`] with what was attempted, [`Loss::Refused`] with the server's own error, or how the connection ended.
 pub async fn connect(handshake: &Handshake) -> Result<Greeted, Loss> {
-    match tokio::time::timeout(handshake.timeout, greet(handshake)).await {
+    // What is waited for, where that helps to understand why nothing comes.
+    let mut waits_for_tls = false;
+    let greeting = async {
+        let mut socket = dial(handshake, &mut waits_for_tls).await?;
+        let greeted = greet(&mut socket, handshake).await;
+        let (hello, peer) = greeted.map_err(|loss| unsaid(loss, &socket, &handshake.address))?;
+        Ok(Greeted { socket, hello, peer })
+    };
+    match tokio::time::timeout(handshake.timeout, greeting).await {
         Ok(result) => result,
-        Err(_) => Err(Loss::Connect(format!(
-            "connect to {}: timed out after {:?}",
-            handshake.address, handshake.timeout
-        ))),
+        Err(_) => {
+            let (address, limit) = (&handshake.address, handshake.timeout);
+            let waited_for = match waits_for_tls {
+                true => format!(", {}", ClientTls::explain_silence()),
+                false => String::new(),
+            };
+            Err(Loss::Connect(format!(
+                "connect to {address}: timed out after {limit:?}{waited_for}"
+            )))
+        }
     }
 }
 
-async fn greet(handshake: &Handshake) -> Result<Greeted, Loss> {
+/// The socket, with its TLS handshake done where there is to be one: every connection to a node begins here.
+async fn dial(handshake: &Handshake, waits_for_tls: &mut bool) -> Result<Socket, Loss> {
     let address = &handshake.address;
-    let mut socket = Socket::connect(address)
+    let socket = Socket::connect(address)
         .await
         .map_err(|error| Loss::Connect(format!("connect to {address}: {error}")))?;
-    let hello = log_in(&mut socket, handshake).await?;
+    let Some(tls) = &handshake.tls else {
+        return Ok(socket);
+    };
+    *waits_for_tls = true;
+    let secured = socket.secured(tls, address).await;
+    *waits_for_tls = false;
+    secured.map_err(|why| Loss::Connect(format!("connect to {address}: {why}")))
+}
+
+/// A server that takes no certificate, or wants one, lets a TLS 1.3 client believe that the handshake is done and then
+/// breaks off: then there never was a connection.
+fn unsaid(loss: Loss, socket: &Socket, address: &Address) -> Loss {
+    match (loss, socket) {
+        (Loss::Io(why), Socket::Tls(_)) => Loss::Connect(format!("connect to {address}: {why}")),
+        // What redis-server does where it is spoken to in the clear and does TLS.
+        (Loss::Reset, Socket::Tcp(_)) => Loss::Connect(format!(
+            "connect to {address}: {}, at the first command; if that port speaks TLS, the URL begins with rediss://",
+            Loss::Reset
+        )),
+        (loss, _) => loss,
+    }
+}
+
+/// Says who we are and where we want to be; gives what the server said to HELLO, and who we are to it.
+async fn greet(socket: &mut Socket, handshake: &Handshake) -> Result<(Option<Value>, Option<Peer>), Loss> {
+    let hello = log_in(socket, handshake).await?;
     if handshake.db != 0 {
-        demand(
-            &mut socket,
-            &[b"SELECT", handshake.db.to_string().as_bytes()],
-            handshake.version,
-        )
-        .await?;
+        let db = handshake.db.to_string();
+        demand(socket, &[b"SELECT", db.as_bytes()], handshake.version).await?;
     }
     let mut id = hello
         .as_ref()
@@ -102,14 +144,13 @@ async fn greet(handshake: &Handshake) -> Result<Greeted, Loss> {
     if handshake.reads_replica {
         last.push(&[b"READONLY"]);
     }
-    for reply in exchange_all(&mut socket, &last, handshake.version).await? {
+    for reply in exchange_all(socket, &last, handshake.version).await? {
         if let Value::Integer(number) = reply {
             id = Some(number);
         }
     }
     let local = socket.local_addr();
-    let peer = id.map(|id| Peer { id, local });
-    Ok(Greeted { socket, hello, peer })
+    Ok((hello, id.map(|id| Peer { id, local })))
 }
 
 /// Says who the connection is, and in which protocol; gives the reply to HELLO, if that was said.
@@ -175,6 +216,20 @@ pub(super) async fn hear(socket: &mut Socket, version: Version) -> Result<Vec<Va
     .await
 }
 
+/// Bytes that are no RESP.
+fn odd(input: &[u8], error: &ReplyError) -> Loss {
+    match input.starts_with(TLS_ALERT) {
+        true => Loss::Protocol("what answers there speaks TLS; the URL then begins with rediss://".to_owned()),
+        false => Loss::Protocol(error.to_string()),
+    }
+}
+
+/// Writes all of it, as far as to the kernel.
+pub(super) async fn send(socket: &mut Socket, bytes: &[u8]) -> io::Result<()> {
+    socket.write_all(bytes).await?;
+    socket.flush().await
+}
+
 /// Sends commands in one write and takes replies until there are `enough`.
 async fn ask(
     socket: &mut Socket,
@@ -186,13 +241,17 @@ async fn ask(
     for args in requests {
         encode::request(&mut out, args.iter().copied());
     }
-    let io = |error: std::io::Error| Loss::Io(error.to_string());
-    socket.write_all(&out).await.map_err(io)?;
+    let io = |error: io::Error| match error.kind() {
+        io::ErrorKind::ConnectionReset => Loss::Reset,
+        _ => Loss::Io(error.to_string()),
+    };
+    // A server that went away may have said why before it did.
+    let unsent = send(socket, &out).await.err().map(io);
     let (mut input, mut scanner) = (Vec::new(), ReplyScanner::new(ReplyLimits::default()));
     let (mut begin, mut scanned, mut replies) = (0, 0, Vec::new());
     while !enough(&replies) {
         let fresh = input.get(scanned..).unwrap_or_default();
-        match scanner.scan(fresh).map_err(|error| Loss::Protocol(error.to_string()))? {
+        match scanner.scan(fresh).map_err(|error| odd(&input, &error))? {
             ReplyScan::Complete { consumed } => {
                 scanned += consumed;
                 let frame = Bytes::copy_from_slice(input.get(begin..scanned).unwrap_or_default());
@@ -205,7 +264,7 @@ async fn ask(
             ReplyScan::Incomplete => {
                 scanned = input.len();
                 if socket.read_buf(&mut input).await.map_err(io)? == 0 {
-                    return Err(Loss::Closed);
+                    return Err(unsent.unwrap_or(Loss::Closed));
                 }
             }
         }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
+use super::handshake::send;
 use super::loss::Loss;
 use super::socket::Socket;
 use crate::resp::{ReplyLimits, ReplyScan, ReplyScanner, Value, Version, encode};
@@ -42,7 +43,7 @@ impl Link {
     pub async fn send(&mut self, args: &[&[u8]]) -> Result<(), Loss> {
         let mut request = Vec::new();
         encode::request(&mut request, args.iter().copied());
-        let written = tokio::time::timeout(self.patience, self.socket.write_all(&request)).await;
+        let written = tokio::time::timeout(self.patience, send(&mut self.socket, &request)).await;
         let written = written.map_err(|_| Loss::Timeout(self.patience))?;
         written.map_err(|error| Loss::Io(error.to_string()))
     }

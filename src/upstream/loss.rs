@@ -12,6 +12,8 @@ pub enum Loss {
     Refused(String),
     /// The server closed it.
     Closed,
+    /// The server, or whoever is on the way, cut it off.
+    Reset,
     /// The operating system gave an error.
     Io(String),
     /// Bytes came that are not RESP, or a reply nobody asked for.
@@ -31,7 +33,7 @@ impl Loss {
             Self::Connect(_) => "connect",
             Self::Refused(_) => "refused",
             Self::Closed => "eof",
-            Self::Io(_) => "io",
+            Self::Io(_) | Self::Reset => "io",
             Self::Protocol(_) => "protocol",
             Self::Timeout(_) => "timeout",
             Self::Shutdown | Self::Left(_) => "shutdown",
@@ -49,6 +51,7 @@ impl fmt::Display for Loss {
         match self {
             Self::Connect(why) | Self::Refused(why) | Self::Io(why) | Self::Left(why) => f.write_str(why),
             Self::Closed => f.write_str("connection closed by the server"),
+            Self::Reset => f.write_str("connection reset by the server"),
             Self::Protocol(what) => write!(f, "protocol error: {what}"),
             Self::Timeout(after) => write!(f, "no answer within {after:?}"),
             Self::Shutdown => f.write_str("closed by nearhit"),

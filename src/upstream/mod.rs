@@ -17,6 +17,9 @@ mod loss;
 mod outbound;
 mod pool;
 mod socket;
+mod tls;
+#[cfg(test)]
+mod tls_tests;
 mod unix;
 mod waiter;
 mod whereabouts;

@@ -25,6 +25,7 @@ use crate::config::Address;
 use crate::metrics::WorkerRecorder;
 use crate::resp::Version;
 use crate::time::{self, Instant};
+use crate::tls::ClientTls;
 
 /// Pinned connections kept for reuse, per identity, database and protocol: as many clients of one worker may be between two
 /// transactions without a connection being opened for each. Chosen, not measured.
@@ -38,6 +39,8 @@ const NO_MASTER: &str = "no node is known to be the master now; nearhit goes on 
 pub struct PoolSettings {
     /// Where the node is; `None`: that is not known now, and no connection can be opened.
     pub address: Option<Address>,
+    /// How to speak TLS to it; `None`: in the clear.
+    pub tls: Option<ClientTls>,
     /// The name shown in the server's CLIENT LIST.
     pub client_name: String,
     /// How long connecting may take.
@@ -401,6 +404,7 @@ impl<W: Waiter + 'static> Pool<W> {
         let address = self.settings.address.clone();
         Ok(Handshake {
             address: address.ok_or_else(|| Loss::Connect(NO_MASTER.to_owned()))?,
+            tls: self.settings.tls.clone(),
             identity: identity.clone(),
             version,
             db,

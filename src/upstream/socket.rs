@@ -1,4 +1,4 @@
-//! A socket to a node: TCP or Unix.
+//! A socket to a node: TCP, TLS over it, or Unix.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,8 +8,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::UnixSocket;
+use super::tls::TlsSocket;
+use super::unix::UnixSocket;
 use crate::config::Address;
+use crate::tls::ClientTls;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixSocket),
+    /// TLS over TCP; boxed, because it is many times as large.
+    Tls(Box<TlsSocket>),
 }
 
 impl Socket {
@@ -42,10 +46,25 @@ impl Socket {
         }
     }
 
+    /// Does the TLS handshake with the node it leads to. A Unix socket stays as it is: its URL cannot say TLS.
+    ///
+    /// # Errors
+    /// In words, what failed.
+    pub(super) async fn secured(self, tls: &ClientTls, address: &Address) -> Result<Self, String> {
+        match (self, address) {
+            (Self::Tcp(stream), Address::Tcp { host, .. }) => {
+                let socket = TlsSocket::connect(stream, tls, host).await?;
+                Ok(Self::Tls(Box::new(socket)))
+            }
+            (other, _) => Ok(other),
+        }
+    }
+
     /// Where it comes from; `None` for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Tls(stream) => stream.local_addr(),
             Self::Unix(_) => None,
         }
     }
@@ -54,6 +73,7 @@ impl Socket {
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Tls(stream) => stream.peer_addr(),
             Self::Unix(_) => None,
         }
     }
@@ -75,6 +95,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -84,17 +105,23 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            // The kernel has what was written.
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 }

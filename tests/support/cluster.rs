@@ -33,19 +33,36 @@ impl RedisCluster {
     /// The same, with more settings of all nodes.
     #[track_caller]
     pub fn start_with(primaries: usize, replicas: usize, args: &[(&str, &str)]) -> Self {
+        let with = |builder: Builder| {
+            args.iter()
+                .fold(builder, |builder, (name, value)| builder.arg(name, value))
+        };
+        Self::of(primaries, replicas, with, RedisServer::port)
+    }
+
+    /// The same, with nodes that speak TLS to each other, and to clients on other ports.
+    #[track_caller]
+    pub fn start_tls(primaries: usize, replicas: usize, tls: impl Fn(Builder) -> Builder) -> Self {
+        let with = |builder| tls(builder).arg("--tls-cluster", "yes").arg("--tls-replication", "yes");
+        Self::of(primaries, replicas, with, RedisServer::tls_port)
+    }
+
+    /// The nodes meet at `port`.
+    #[track_caller]
+    fn of(primaries: usize, replicas: usize, with: impl Fn(Builder) -> Builder, port: fn(&RedisServer) -> u16) -> Self {
         let builder = || {
             let builder = RedisServer::builder().conf(super::root().join("redis-conf/cluster.conf"));
-            let with = |builder: Builder, (name, value): &(&str, &str)| builder.arg(name, value);
-            args.iter().fold(builder.in_memory(), with)
+            with(builder.in_memory())
         };
         let nodes: Vec<_> = (0..primaries * (1 + replicas)).map(|_| builder().start()).collect();
         let ids = nodes.iter().map(|node| node.cmd(&["CLUSTER", "MYID"]).text()).collect();
         let cluster = Self { nodes, primaries, ids };
-        cluster.join();
+        cluster.join(port(&cluster.nodes[0]));
         cluster
     }
 
-    fn join(&self) {
+    fn join(&self, port: u16) {
+        let port = port.to_string();
         for (index, node) in self.nodes.iter().enumerate() {
             let epoch = (index + 1).to_string();
             assert_eq!(node.cmd(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]), "OK");
@@ -54,7 +71,6 @@ impl RedisCluster {
                 let (from, to) = (slots.start().to_string(), slots.end().to_string());
                 assert_eq!(node.cmd(&["CLUSTER", "ADDSLOTSRANGE", &from, &to]), "OK");
             }
-            let port = self.nodes[0].port().to_string();
             assert_eq!(node.cmd(&["CLUSTER", "MEET", "127.0.0.1", &port]), "OK");
         }
         let count = self.nodes.len().to_string();

@@ -25,6 +25,8 @@ pub struct RedisServer {
     /// Its configuration copy, log and working directory.
     dir: TempDir,
     port: u16,
+    /// Where it speaks TLS, if it does.
+    tls_port: Option<u16>,
     args: Vec<String>,
     /// `None` after [`RedisServer::stop`] or [`RedisServer::kill9`].
     child: Option<Child>,
@@ -38,9 +40,23 @@ pub struct Builder {
     args: Vec<String>,
     port: Option<u16>,
     in_memory: bool,
+    tls: bool,
 }
 
 impl Builder {
+    /// Has it speak TLS too, on another port, with this certificate and key; clients' certificates and other nodes' must be
+    /// issued by `authority`.
+    #[must_use]
+    pub fn tls(self, certificate: &Path, key: &Path, authority: &Path) -> Self {
+        let text = |path: &Path| path.to_str().expect("a path without odd bytes").to_owned();
+        let mut builder = self
+            .arg("--tls-cert-file", &text(certificate))
+            .arg("--tls-key-file", &text(key))
+            .arg("--tls-ca-cert-file", &text(authority));
+        builder.tls = true;
+        builder
+    }
+
     /// Adds one setting: `.arg("--maxmemory", "1mb")`. A value with spaces becomes several words, as on a command line.
     #[must_use]
     pub fn arg(mut self, name: &str, value: &str) -> Self {
@@ -108,6 +124,7 @@ impl Builder {
             let mut server = RedisServer {
                 dir,
                 port,
+                tls_port: self.tls.then(ports::free_port),
                 args: self.args.clone(),
                 child: None,
             };
@@ -116,6 +133,12 @@ impl Builder {
                 Err(reason) => last = reason,
             }
         }
+        let says_no_tls = last.contains("Bad directive") && last.contains("tls-");
+        assert!(
+            !(self.tls && says_no_tls),
+            "this redis-server was built WITHOUT TLS, so nothing here can be tested with it: install one that was built with \
+             BUILD_TLS=yes, as Debian's is (deploy/need-redis.sh), or name one in REDIS_SERVER\n{last}"
+        );
         panic!("redis-server did not start: {last}");
     }
 }
@@ -135,6 +158,7 @@ impl RedisServer {
             args: Vec::new(),
             port: None,
             in_memory: false,
+            tls: false,
         }
     }
 
@@ -150,6 +174,12 @@ impl RedisServer {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where it speaks TLS; panics when it does not.
+    #[track_caller]
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.expect("a server that speaks TLS")
     }
 
     /// Its address.
@@ -263,6 +293,9 @@ impl RedisServer {
             .arg("--logfile")
             .arg(self.dir.path().join("redis.log"))
             .args(&self.args);
+        if let Some(port) = self.tls_port {
+            command.args(["--tls-port", &port.to_string()]);
+        }
         let output = File::create(self.dir.path().join("output.txt")).expect("make a file");
         command.stdout(output.try_clone().expect("share a file")).stderr(output);
         self.child = Some(spawn(&mut command));

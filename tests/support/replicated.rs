@@ -205,6 +205,7 @@ impl Discovered {
         let doubt = Arc::<Hurry>::default();
         let discovery = Discovery {
             place,
+            tls: None,
             identity: Identity::new(None),
             sentinel_identity: Identity::new(at_sentinels),
             client_name: "discovery".to_owned(),

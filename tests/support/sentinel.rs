@@ -1,6 +1,6 @@
 //! A real sentinel from a temporary copy of `redis-conf/sentinel.conf`.
 
-use super::redis::RedisServer;
+use super::redis::{Builder, RedisServer};
 use super::resp::Resp;
 use super::wait::wait_for;
 use std::net::SocketAddr;
@@ -22,17 +22,32 @@ impl Sentinel {
     /// The same with text replaced in its configuration.
     #[track_caller]
     pub fn watch_with(primary: &RedisServer, quorum: u32, edits: &[(&str, &str)]) -> Self {
-        let monitor = format!("monitor mymaster 127.0.0.1 {} {quorum}", primary.port());
+        let with = |builder: Builder| {
+            let edit = |builder: Builder, (from, to): &(&str, &str)| builder.edit(from, to);
+            edits.iter().fold(builder, edit)
+        };
+        Self::watch_at(primary.port(), quorum, with)
+    }
+
+    /// Watches a primary that speaks TLS, in TLS, and speaks TLS itself on another port.
+    #[track_caller]
+    pub fn watch_tls(primary: &RedisServer, quorum: u32, tls: impl Fn(Builder) -> Builder) -> Self {
+        Self::watch_at(primary.tls_port(), quorum, |builder| {
+            tls(builder).arg("--tls-replication", "yes")
+        })
+    }
+
+    #[track_caller]
+    fn watch_at(port: u16, quorum: u32, with: impl Fn(Builder) -> Builder) -> Self {
+        let monitor = format!("monitor mymaster 127.0.0.1 {port} {quorum}");
         let builder = RedisServer::builder()
             .conf(super::root().join("redis-conf/sentinel.conf"))
             .edit("monitor mymaster redis-master 6379 1", &monitor)
             .in_memory()
             .flag("--sentinel");
-        let server = edits
-            .iter()
-            .fold(builder, |builder, (from, to)| builder.edit(from, to))
-            .start();
-        let sentinel = Self { server };
+        let sentinel = Self {
+            server: with(builder).start(),
+        };
         wait_for("the sentinel to see its primary", Duration::from_secs(10), || {
             let known = sentinel.client().cmd(&["SENTINEL", "MASTER", "mymaster"]);
             known.get("flags").is_some_and(|flags| flags == "master")
@@ -62,6 +77,12 @@ impl Sentinel {
     #[track_caller]
     pub fn client(&self) -> Resp {
         self.server.client()
+    }
+
+    /// Where it speaks TLS.
+    #[track_caller]
+    pub fn tls_port(&self) -> u16 {
+        self.server.tls_port()
     }
 
     /// Its address.

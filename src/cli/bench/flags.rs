@@ -4,6 +4,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 
 use super::options;
+use nearhit::config::{Row, flag_name, rows};
 
 /// As it was typed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +22,8 @@ pub(in crate::cli) struct BenchFlags {
     pub(super) seconds: Option<u64>,
     pub(super) rounds: Option<u32>,
     pub(super) json: Option<PathBuf>,
+    /// Settings of `[upstream.tls]`, by their full names.
+    pub(super) tls: Vec<(String, String)>,
 }
 
 impl Eq for BenchFlags {}
@@ -46,8 +49,16 @@ impl BenchFlags {
             seconds: large("seconds"),
             rounds: small("rounds"),
             json: path("json"),
+            tls: tls_rows()
+                .filter_map(|row| Some((row.key.to_owned(), text(row.key)?)))
+                .collect(),
         }
     }
+}
+
+/// Whom to believe, and what to show, are settings as for `nearhit serve`.
+fn tls_rows() -> impl Iterator<Item = &'static Row> {
+    rows().filter(|row| row.section() == "upstream.tls")
 }
 
 /// For the command line's table of commands.
@@ -64,7 +75,7 @@ pub(in crate::cli) fn command() -> Command {
     let trace = "Keys in the order of this file: one a line, or, if it ends in .u64, 8 little-endian bytes each";
     Command::new("bench")
         .about(about)
-        .arg(arg("target", "URL", format!("The server, redis://… or unix://…; keys begin with {} and are removed [default: redis://127.0.0.1:6379]", options::PREFIX)))
+        .arg(arg("target", "URL", format!("The server, redis://…, rediss://… or unix://…; keys begin with {} and are removed [default: redis://127.0.0.1:6379]", options::PREFIX)))
         .arg(arg("through", "URL", through.to_owned()))
         .arg(count("connections", format!("Connections [default: {}]", options::CONNECTIONS)))
         .arg(count("pipeline", "Requests a connection sends before it waits for replies [default: 1]".to_owned()).conflicts_with("rate"))
@@ -77,5 +88,9 @@ pub(in crate::cli) fn command() -> Command {
         .arg(large("seconds", format!("How long each way is measured in each round [default: {}]", options::SECONDS)))
         .arg(small("rounds", format!("Rounds; ratios are taken within one [default: {}]", options::ROUNDS)))
         .arg(path("json", "Also write the report there"))
+        .args(tls_rows().map(|row| {
+            let help = row.help().replace('`', "");
+            arg(row.key, "TEXT", help).long(flag_name(row).trim_start_matches('-').to_owned()).hide_short_help(true)
+        }))
         .after_help("Exit codes: 0 measured, 1 it broke off, 2 wrong usage or nobody to measure, 130 stopped by a signal.")
 }

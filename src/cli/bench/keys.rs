@@ -2,7 +2,6 @@
 //! server that was only to be measured.
 
 use super::options::{Options, PREFIX};
-use nearhit::config::UpstreamUrl;
 use nearhit::error::Result;
 use nearhit::load::{Caller, Load, Order, Pace, Picker, Script, Until};
 use std::sync::atomic::AtomicBool;
@@ -13,29 +12,29 @@ const AT_ONCE: u32 = 500;
 const BATCH: usize = 1 << 20;
 
 /// Written keys. Dropping this removes them, as far as the server can still be reached.
-pub(super) struct Keys {
+pub(super) struct Keys<'a> {
     pub(super) script: Script,
-    target: UpstreamUrl,
+    options: &'a Options,
 }
 
-impl Keys {
+impl<'a> Keys<'a> {
     /// Writes all of them, or as many as there is time for until `stop` is set.
-    pub(super) fn write(options: &Options, stop: &AtomicBool) -> Result<Self> {
+    pub(super) fn write(options: &'a Options, stop: &AtomicBool) -> Result<Self> {
         let run = nearhit::time::unix_micros();
         let script = Script::new(&format!("{PREFIX}{run}:"), options.keys, options.value_bytes);
         let keys = Self {
             script: script.with_life(options.life()),
-            target: options.target.clone(),
+            options,
         };
         let picker = Picker::new(&Order::InTurn, options.keys, 1000, 0);
         let pipeline = (BATCH / options.value_bytes).clamp(1, 100);
-        let mut load = Load::open(&keys.target, &keys.script, picker, 1)?.stopped_by(stop);
+        let mut load = Load::open(options.server(&options.target), &keys.script, picker, 1)?.stopped_by(stop);
         load.run(Pace::Closed { pipeline }, Until::Requests(options.keys.into()), false)?;
         Ok(keys)
     }
 
     fn remove(&self) -> Result<()> {
-        let mut caller = Caller::connect(&self.target)?;
+        let mut caller = Caller::connect(self.options.server(&self.options.target))?;
         let mut first = 0;
         while first < self.script.keys() {
             let last = (first + AT_ONCE).min(self.script.keys());
@@ -49,7 +48,7 @@ impl Keys {
     }
 }
 
-impl Drop for Keys {
+impl Drop for Keys<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
             eprintln!("nearhit bench: its keys could not be removed and will expire: {error}");

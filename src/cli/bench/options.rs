@@ -2,8 +2,9 @@
 
 use super::Failure;
 use super::flags::BenchFlags;
-use nearhit::config::{ByteSize, UpstreamUrl};
-use nearhit::load::{MIN_VALUE_BYTES, Order, Pace, Trace};
+use nearhit::config::{ByteSize, Config, UpstreamTls, UpstreamUrl};
+use nearhit::load::{MIN_VALUE_BYTES, Order, Pace, Server, Trace};
+use nearhit::tls::ClientTls;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,10 @@ const GRACE: Duration = Duration::from_secs(600);
 pub(super) struct Options {
     pub(super) target: UpstreamUrl,
     pub(super) through: Through,
+    /// Whom to believe, and what to show, where a URL says TLS.
+    pub(super) tls: UpstreamTls,
+    /// The same, read; `None`: no URL says TLS.
+    pub(super) client_tls: Option<ClientTls>,
     pub(super) connections: usize,
     pub(super) pace: Pace,
     pub(super) keys: u32,
@@ -76,9 +81,13 @@ impl Options {
         )?;
         let writes = within("writes", flags.writes.unwrap_or(0).into(), 0, 100)?;
         let rounds = within("rounds", flags.rounds.unwrap_or(ROUNDS).into(), 1, 1_000)?;
+        let (target, through) = (target.unwrap_or_default(), through(flags.through.as_deref())?);
+        let (tls, client_tls) = tls(&target, &through, &flags.tls)?;
         Ok(Self {
-            target: target.unwrap_or_default(),
-            through: through(flags.through.as_deref())?,
+            target,
+            through,
+            tls,
+            client_tls,
             connections: usize::try_from(connections).unwrap_or(usize::MAX),
             pace: pace(&flags)?,
             keys,
@@ -89,6 +98,12 @@ impl Options {
             rounds: u32::try_from(rounds).unwrap_or(u32::MAX),
             json: flags.json,
         })
+    }
+
+    /// Whom a URL of this run means.
+    pub(super) fn server<'a>(&'a self, url: &'a UpstreamUrl) -> Server<'a> {
+        let tls = self.client_tls.as_ref();
+        Server { url, tls }
     }
 
     /// How long a key lives that nobody removes: as long as all rounds both ways, twice, and some minutes.
@@ -132,6 +147,26 @@ fn through(typed: Option<&str>) -> Result<Through, Failure> {
         Some("none") => Ok(Through::Nobody),
         Some(text) => url("through", text).map(Through::Running),
     }
+}
+
+/// Reads what `[upstream.tls]` would say; it is for both ways.
+fn tls(
+    target: &UpstreamUrl,
+    through: &Through,
+    flags: &[(String, String)],
+) -> Result<(UpstreamTls, Option<ClientTls>), Failure> {
+    let url = match through {
+        Through::Running(url) if url.tls => url,
+        _ => target,
+    };
+    let scheme = if url.tls { "rediss://tls" } else { "redis://clear" };
+    let mut all = flags.to_vec();
+    // What is read is TLS; the URLs were read before.
+    all.push(("upstream.url".to_owned(), scheme.to_owned()));
+    let config = Config::load(None, std::iter::empty(), &all).map_err(|errors| Failure::usage(errors.to_string()))?;
+    let client_tls = config.upstream.client_tls();
+    let client_tls = client_tls.map_err(|errors| Failure::usage(errors.to_string()))?;
+    Ok((config.upstream.tls, client_tls))
 }
 
 fn url(flag: &str, text: &str) -> Result<UpstreamUrl, Failure> {

@@ -8,7 +8,7 @@ use crate::cli::signals::Signals;
 use indicatif::{ProgressBar, ProgressStyle};
 use nearhit::Proxy;
 use nearhit::config::{Listen, UpstreamUrl};
-use nearhit::load::{Caller, Done, Load, Picker, Until};
+use nearhit::load::{Caller, Done, Load, Picker, Server, Until};
 use nearhit::resp::Value;
 use nearhit::upstream::info_field;
 use std::sync::Arc;
@@ -42,9 +42,12 @@ fn print_report(report: &Report, options: &Options) -> Result<(), Failure> {
 async fn until_done(options: &Options) -> Result<Report, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::broke(format!("listen for signals: {error}")))?;
     // Before anything is written: nobody there is the usual mistake.
-    drop(Caller::connect(&options.target).map_err(|error| Failure::usage(format!("--target: {error}")))?);
+    drop(
+        Caller::connect(options.server(&options.target))
+            .map_err(|error| Failure::usage(format!("--target: {error}")))?,
+    );
     let own = match options.through {
-        Through::Own => Some(start_proxy(&options.target).await?),
+        Through::Own => Some(start_proxy(options).await?),
         _ => None,
     };
     let ways = ways(options, own.as_ref())?;
@@ -77,12 +80,13 @@ async fn until_done(options: &Options) -> Result<Report, Failure> {
 }
 
 /// A nearhit with its default settings, on a free port of this machine.
-async fn start_proxy(target: &UpstreamUrl) -> Result<Proxy, Failure> {
+async fn start_proxy(options: &Options) -> Result<Proxy, Failure> {
     let failed = |error| Failure::broke(format!("start a nearhit: {error}"));
     let mut config = nearhit::config::Config::default();
     config.server.listen.clear();
     config.metrics.listen = None;
-    config.upstream.url = target.clone();
+    config.upstream.url = options.target.clone();
+    config.upstream.tls = options.tls.clone();
     let builder = Proxy::builder().config(config).listen("127.0.0.1:0");
     let proxy = builder.start().await.map_err(failed)?;
     let tracking = async {
@@ -111,7 +115,7 @@ fn ways(options: &Options, own: Option<&Proxy>) -> Result<Vec<Way>, Failure> {
         _ => None,
     };
     if let Some(url) = through {
-        drop(Caller::connect(&url).map_err(|error| Failure::usage(format!("--through: {error}")))?);
+        drop(Caller::connect(options.server(&url)).map_err(|error| Failure::usage(format!("--through: {error}")))?);
         ways.push(Way::new("through", url));
     }
     Ok(ways)
@@ -145,19 +149,19 @@ fn measure(options: &Options, mut ways: Vec<Way>, stop: &AtomicBool) -> Result<R
 /// One way in one round: what was done, and the share that came from memory, where somebody says so.
 fn one(
     options: &Options,
-    keys: &Keys,
+    keys: &Keys<'_>,
     way: &Way,
     round: u32,
     stop: &AtomicBool,
 ) -> nearhit::error::Result<(Done, Option<f64>)> {
     // The same sequence both ways, another one in each round.
     let picker = Picker::new(&options.order, options.keys, options.sets, round.into());
-    let mut load = Load::open(&way.url, &keys.script, picker, options.connections)?.stopped_by(stop);
+    let mut load = Load::open(options.server(&way.url), &keys.script, picker, options.connections)?.stopped_by(stop);
     load.run(options.pace, Until::Elapsed(LEAD_IN), false)?;
-    let before = answers(&way.url);
+    let before = answers(options.server(&way.url));
     let done = load.run(options.pace, Until::Elapsed(options.seconds), true)?;
     let share = before
-        .zip(answers(&way.url))
+        .zip(answers(options.server(&way.url)))
         .map(|((hits, all), (hits_after, all_after))| {
             let all = all_after.saturating_sub(all).max(1);
             hits_after.saturating_sub(hits) as f64 / all as f64
@@ -166,8 +170,8 @@ fn one(
 }
 
 /// What nearhit says it answered: from memory, and in all. `None`: this is no nearhit, or it does not say.
-fn answers(url: &UpstreamUrl) -> Option<(u64, u64)> {
-    let mut caller = Caller::connect(url).ok()?;
+fn answers(server: Server<'_>) -> Option<(u64, u64)> {
+    let mut caller = Caller::connect(server).ok()?;
     let Value::Bulk(text) = caller.ask(&[b"INFO"]).ok()? else {
         return None;
     };

@@ -175,6 +175,11 @@ fn target(url: &str) -> Result<(Target, u32, UpstreamUrl), Failure> {
     } else {
         host.clone()
     };
+    if parsed.tls {
+        return Err(Failure::new(
+            "--upstream must be redis://: the relay cannot look into TLS, and selftest does not speak it".to_owned(),
+        ));
+    }
     let has_credentials = !parsed.username.is_empty() || !parsed.password.is_empty();
     let target = Target {
         addr: Place::at(format!("{host}:{port}")),
