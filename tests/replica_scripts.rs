@@ -1,6 +1,7 @@
 //! Scripts and functions that only read, and SORT_RO, at replicas. They may read keys that they do not name, so what their
 //! session has seen and written counts for them whatever the key.
 
+mod coherence_support;
 mod replica_support;
 mod support;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use nearhit::time;
 
+use coherence_support::laggard::Laggard;
 use replica_support::{Ends, Late, LateLink, calls, prefer_replica, replica_over, routed, wait_for_replicas, warm};
 use support::{Nearhit, RedisServer, Resp, SOON, wait_for};
 
@@ -347,6 +349,53 @@ fn no_client_reads_backwards_through_scripts_wherever_they_run() {
         drop(ending);
         assert_eq!(backwards, None);
     });
+}
+
+#[test]
+fn what_a_script_has_shown_at_a_replica_memory_does_not_take_back() {
+    let master = RedisServer::start();
+    let replica = RedisServer::replica_of(&master);
+    replica.wait_for_link();
+    let laggard = Laggard::before(master.addr(), "TRACKING");
+    let args = ["--routing.reads", "prefer-replica", "--routing.replica_max_lag", "30s"];
+    let proxy = Nearhit::serve_with(
+        &laggard.url(),
+        &[&args[..], &["--invalidation.max-staleness", "10s"]].concat(),
+    );
+    wait_for_replicas(&proxy, 1);
+    master.cmd(&["SET", "unnamed", "old"]);
+    wait_for("the replica to have it", SOON, || {
+        replica.cmd(&["GET", "unnamed"]) == "old"
+    });
+    let script = ["EVAL_RO", UNNAMED, "1", "other"];
+    wait_until_at_replica(&proxy, &replica, &script, "old");
+    let hits = || proxy.metric("nearhit_cache_requests_total", &["result=\"hit\""]);
+    let mut other = proxy.connect();
+    wait_for("memory to answer", SOON, || {
+        let before = hits();
+        assert_eq!(other.cmd(&["GET", "unnamed"]), "old");
+        hits() > before
+    });
+    // What tells that the entry is old is late.
+    laggard.hold();
+    master.cmd(&["SET", "unnamed", "new"]);
+    wait_for("the replica to have it", SOON, || {
+        replica.cmd(&["GET", "unnamed"]) == "new"
+    });
+    assert_eq!(other.cmd(&["GET", "unnamed"]), "old", "memory does not know yet");
+    // A client that the replica told so.
+    let mut client = None;
+    wait_for("the replica to be asked", SOON, || {
+        let (before, mut fresh) = (calls(&replica, "eval_ro"), proxy.connect());
+        assert_eq!(fresh.cmd(&script), "new");
+        client = (calls(&replica, "eval_ro") > before).then_some(fresh);
+        client.is_some()
+    });
+    let mut client = client.expect("a client");
+    assert_eq!(other.cmd(&["GET", "unnamed"]), "old", "nor does it now");
+    client.send(&["GET", "unnamed"]);
+    laggard.release();
+    assert_eq!(client.reply(), "new");
 }
 
 #[test]

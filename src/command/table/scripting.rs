@@ -1,4 +1,7 @@
 //! Scripts and functions.
+//!
+//! EVAL, EVALSHA and FCALL may write, although a script can say in its first line that it does not (`flags=no-writes`): of the
+//! latter two nobody here knows the text, and for EVAL there is EVAL_RO.
 
 use super::*;
 
