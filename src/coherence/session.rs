@@ -84,9 +84,10 @@ impl Causality {
     /// are not told by its keys, waits for all reads that are being fetched; and every command waits for a read elsewhere
     /// that may read any key.
     pub fn may_proceed(&self, keys: &[u64], effect: Effect) -> bool {
-        if self.nothing_fetching() || mutated(Mutant::NoHold) {
+        if self.off.is_empty() || mutated(Mutant::NoHold) {
             return true;
         }
+        // It names a key, too: one that names none is asked where all commands go.
         if self.off_unnamed > 0 {
             return false;
         }

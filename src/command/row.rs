@@ -202,9 +202,9 @@ impl Command {
         }
     }
 
-    /// Whether this is a script or a function, which the request names in argument 1 and a node may not have.
+    /// Whether it runs a script or function that only reads, which the request names in argument 1 and a node may not have.
     pub fn runs_by_name(&self) -> bool {
-        matches!(self.name(), "evalsha_ro" | "fcall_ro")
+        self.effect == Effect::KeylessRead && matches!(self.name(), "evalsha_ro" | "fcall_ro")
     }
 
     /// Whether a replica answers this request with so many keys as the primary would, if it has what the primary has.
