@@ -112,9 +112,10 @@ fn explain_says_where_a_script_goes_and_why() {
         ["node", "route"].map(|field| told.get(field).expect("a field").text())
     };
     let mut client = proxy.connect3();
-    let [node, why] = explain(&mut client, &["EVAL_RO", NAMED, "1", "k"]);
-    assert_eq!(node, at_replica);
-    assert!(why.contains("routing.reads"), "{why}");
+    wait_for("the replica to be named", SOON, || {
+        let [node, why] = explain(&mut client, &["EVAL_RO", NAMED, "1", "k"]);
+        node == at_replica && why.contains("routing.reads")
+    });
     let [node, why] = explain(&mut client, &["EVAL_RO", UNNAMED, "0"]);
     assert_eq!(node, at_master);
     assert!(why.contains("the keys that it names"), "{why}");
@@ -249,7 +250,8 @@ fn a_session_s_scripts_read_what_it_wrote_although_the_replica_is_two_seconds_be
         assert_eq!(writer.cmd(&["EVAL_RO", UNNAMED, "1", "another"]), "in a transaction");
     }
     assert!(routed(&proxy, "primary", "written") + routed(&proxy, "primary", "seen") >= 300.0);
-    assert!(calls(&replica, "eval_ro") >= 100, "it was asked before the writes");
+    // Unless its connection is new to the worker.
+    assert!(calls(&replica, "eval_ro") >= 50, "it was asked before the writes");
 }
 
 #[test]
@@ -280,8 +282,12 @@ fn a_script_does_not_see_what_its_client_wrote_after_it_however_slow_the_replica
         replica.cmd(&["GET", "unnamed"]) == "old"
     });
     let script = vec!["EVAL_RO", UNNAMED, "1", "k"];
-    wait_until_at_replica(&proxy, &replica, &script, "old");
     let (mut client, again) = (proxy.connect(), asked_again(&proxy));
+    let before = calls(&replica, "eval_ro");
+    wait_for("its scripts to run at the replica", SOON, || {
+        assert_eq!(client.cmd(&script), "old");
+        calls(&replica, "eval_ro") > before
+    });
     replica.pause();
     let replies = client.pipeline(&[script, vec!["SET", "unnamed", "new"], vec!["GET", "unnamed"]]);
     replica.resume();
