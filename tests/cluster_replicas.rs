@@ -103,6 +103,38 @@ fn the_keys_of_a_slot_that_moves_are_never_missing() {
     read_at_a_replica(&proxy, &mut client, &keys[0], "there");
 }
 
+/// A replica does not know that keys are on the move, and what a script makes of that cannot be seen from its reply.
+#[test]
+fn scripts_run_at_the_primaries_and_find_the_keys_of_a_slot_that_moves() {
+    let (cluster, proxy) = served();
+    let mut client = proxy.connect();
+    assert_eq!(client.cmd(&["SET", "{moves}:k", "there"]), "OK");
+    read_at_a_replica(&proxy, &mut client, "{moves}:k", "there");
+    let slot = slot_of("{moves}:k");
+    let from = cluster.owner_of(slot);
+    let to = (from + 1) % 3;
+    let mut run = || {
+        let script = "return redis.call('EXISTS', KEYS[1]) == 1 and 'there' or 'missing'";
+        for _ in 0..20 {
+            assert_eq!(client.cmd(&["EVAL_RO", script, "1", "{moves}:k"]), "there");
+        }
+    };
+    run();
+    cluster.begin_move(slot, from, to);
+    run();
+    cluster.move_keys(slot, from, to);
+    run();
+    cluster.end_move(slot, from, to);
+    run();
+    for shard in 0..3 {
+        let commands = cluster
+            .node(cluster.replica_of(shard))
+            .cmd(&["INFO", "commandstats"])
+            .text();
+        assert!(!commands.contains("cmdstat_eval_ro:"), "shard {shard}");
+    }
+}
+
 #[test]
 fn a_replica_that_is_gone_is_no_loss() {
     let (mut cluster, proxy) = served();

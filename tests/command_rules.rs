@@ -110,6 +110,33 @@ fn what_reads_or_writes_beyond_its_arguments_is_known_for_it() {
 }
 
 #[test]
+fn every_read_of_keys_may_be_asked_of_a_replica_but_for_a_few_that_say_why() {
+    let table = CommandTable::builtin();
+    let reads = table
+        .iter()
+        .filter(|row| row.flags.has(flag::READONLY) && row.keys != Keys::None);
+    let barred: Vec<_> = reads
+        .filter(|row| !row.suits_replicas(1, false))
+        .map(Command::name)
+        .collect();
+    // PFCOUNT stores what it counted, TOUCH is an access that the primary is to count.
+    assert_eq!(barred, ["pfcount", "touch"]);
+    for name in ["eval_ro", "evalsha_ro", "fcall_ro", "sort_ro", "mget", "sunion"] {
+        assert!(row(&table, name).suits_replicas(1, false), "{name}");
+        assert!(!row(&table, name).suits_replicas(0, false), "{name} without a key");
+        assert!(
+            !row(&table, name).suits_replicas(2, true),
+            "{name} of a cluster, with several keys"
+        );
+    }
+    for name in ["eval", "evalsha", "fcall", "sort", "set"] {
+        assert!(!row(&table, name).suits_replicas(1, false), "{name}");
+    }
+    // Of one key a reply shows whether it was there, unless it is a script's.
+    assert!(row(&table, "get").suits_replicas(1, true) && !row(&table, "eval_ro").suits_replicas(1, true));
+}
+
+#[test]
 fn connections_are_shared_unless_a_command_needs_its_own() {
     let table = CommandTable::builtin();
     for (place, names) in [

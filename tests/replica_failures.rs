@@ -11,9 +11,11 @@ use nearhit::time;
 use replica_support::{Ends, calls, prefer_replica, replicas, routed, wait_for_replicas, warm};
 use support::{Nearhit, RedisServer, SOON, wait_for};
 
-/// Clients that read and write for as long as `fault` takes, and check every reply: gives how long the slowest took.
+/// Clients that read and write for as long as `fault` takes, and one that runs scripts, and check every reply: gives how long
+/// the slowest took.
 fn under_load(proxy: &Nearhit, fault: impl FnOnce()) -> Duration {
     let stop = &AtomicBool::new(false);
+    assert_eq!(proxy.connect().cmd(&["SET", "scripted", "value"]), "OK");
     std::thread::scope(|scope| {
         let ending = Ends(stop);
         let client = |number: usize| {
@@ -40,6 +42,14 @@ fn under_load(proxy: &Nearhit, fault: impl FnOnce()) -> Duration {
             }
             slowest
         };
+        scope.spawn(|| {
+            let mut client = proxy.connect();
+            client.patience(Duration::from_secs(30));
+            let script = ["EVAL_RO", "return redis.call('GET', KEYS[1])", "1", "scripted"];
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(client.cmd(&script), "value");
+            }
+        });
         let clients: Vec<_> = (0..4).map(|number| scope.spawn(move || client(number))).collect();
         fault();
         drop(ending);
@@ -100,6 +110,35 @@ fn a_replica_that_hangs_is_left_and_what_waits_there_is_asked_of_the_master() {
     });
     // Two looks of a second, and what a busy machine adds.
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
+}
+
+#[test]
+fn a_replica_that_runs_somebody_s_script_for_long_is_no_loss() {
+    let master = RedisServer::start();
+    let replica = RedisServer::replica_of(&master);
+    let proxy = prefer_replica(&master, &[]);
+    wait_for_replicas(&proxy, 1);
+    warm(&proxy, &replica);
+    replica.cmd(&["CONFIG", "SET", "busy-reply-threshold", "50"]);
+    under_load(&proxy, || {
+        for _ in 0..3 {
+            wait_for_reads(&replica);
+            let before = calls(&master, "get");
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut endless = replica.client();
+                    endless.patience(Duration::from_secs(30));
+                    assert!(endless.cmd(&["EVAL_RO", "while true do end", "0"]).is_error_with("ERR"));
+                });
+                wait_for("reads of the master", Duration::from_secs(10), || {
+                    calls(&master, "get") > before + 1000
+                });
+                wait_for("the script to be stopped", SOON, || {
+                    replica.cmd(&["SCRIPT", "KILL"]) == "OK"
+                });
+            });
+        }
+    });
 }
 
 #[test]

@@ -128,13 +128,21 @@ pub(super) fn route(
         None => call.shared.master.now().map(|address| address.to_string()),
     };
     let hashes: Vec<_> = keys.iter().map(|key| call.shared.cache.hash(key)).collect();
-    let (Effect::Read, Some(key)) = (effect, keys.first()) else {
-        return Some((master(), "only reads of keys are routed"));
+    let suits = effect == command.effect && command.suits_replicas(keys.len(), call.shared.cluster.is_some());
+    let (true, Some(key)) = (suits, keys.first()) else {
+        let why = match effect {
+            Effect::Read | Effect::KeylessRead if !keys.is_empty() => {
+                "only the master can tell: it counts this as an access, or in a cluster knows which keys are on the move"
+            }
+            _ => "only what reads the keys that it names is routed",
+        };
+        return Some((master(), why));
     };
     let asked = Asked {
         key,
         hashes: &hashes,
         seen: call.asker.seen,
+        all_seen: effect == Effect::KeylessRead || call.asker.causality.is_strict(),
         replicas: call.asker.replicas,
         owner: call.owner(key),
     };
@@ -186,6 +194,7 @@ fn meaning(why: RouteReason) -> &'static str {
         RouteReason::Away => "no replica can be reached, or none is known",
         RouteReason::Warming => "the connection to the replica is new",
         RouteReason::Degraded => "the master is away, and routing.stale_reads allows any replica",
+        RouteReason::Script => "the replica said a moment ago that it has not got the script or function",
     }
 }
 

@@ -59,8 +59,10 @@ impl From<&[u64]> for Keys {
 pub struct Causality {
     /// Keys of commands forwarded on the session's home connection, reads included, until their replies.
     out: Counts,
-    /// Keys of reads that wait for a fetch over the tracked connection.
+    /// Keys of reads that wait for a fetch over the tracked connection, or for a replica.
     off: Counts,
+    /// Reads that wait for a replica and of which the keys do not tell what they read.
+    off_unnamed: u32,
     /// Commands on their way of which the keys do not tell what they do or tell.
     unknown: u32,
     /// The session saw effects that name no key at this time: nothing older may be served to it.
@@ -79,10 +81,15 @@ impl Causality {
     }
 
     /// Rule H: whether a command on `keys` may leave, or be looked up, now. A command that names no key, or whose effects
-    /// are not told by its keys, waits for all reads that are being fetched.
+    /// are not told by its keys, waits for all reads that are being fetched; and every command waits for a read elsewhere
+    /// that may read any key.
     pub fn may_proceed(&self, keys: &[u64], effect: Effect) -> bool {
         if self.off.is_empty() || mutated(Mutant::NoHold) {
             return true;
+        }
+        // It names a key, too: one that names none is asked where all commands go.
+        if self.off_unnamed > 0 {
+            return false;
         }
         if effect == Effect::Write && mutated(Mutant::NoHoldWrite) {
             return true;
@@ -93,7 +100,12 @@ impl Causality {
 
     /// Whether nothing of the session waits for a fetch.
     pub fn nothing_fetching(&self) -> bool {
-        self.off.is_empty()
+        self.off.is_empty() && self.off_unnamed == 0
+    }
+
+    /// Whether nothing of the session is on its way to where all its commands go.
+    pub fn nothing_forwarded(&self) -> bool {
+        self.out.is_empty() && self.unknown == 0
     }
 
     /// Rule P: whether a read of `key` may be answered from the cache.
@@ -146,7 +158,7 @@ impl Causality {
     }
 
     /// Whether it is a strict session's.
-    pub(super) fn is_strict(&self) -> bool {
+    pub fn is_strict(&self) -> bool {
         self.strict
     }
 
@@ -160,14 +172,16 @@ impl Causality {
         self.off.add(key);
     }
 
-    /// A read of all these keys waits for a node that others are not asked at.
-    pub fn all_fetching(&mut self, keys: &Keys) {
+    /// A command on all these keys waits for a node that others are not asked at.
+    pub fn all_fetching(&mut self, keys: &Keys, effect: Effect) {
         keys.as_slice().iter().for_each(|&key| self.fetching(key));
+        self.off_unnamed += u32::from(hides(effect));
     }
 
-    /// A read of all these keys was answered, or was sent home.
-    pub fn all_fetched(&mut self, keys: &Keys) {
+    /// It was answered, or was sent home.
+    pub fn all_fetched(&mut self, keys: &Keys, effect: Effect) {
         keys.as_slice().iter().for_each(|&key| self.fetched(key));
+        self.off_unnamed = self.off_unnamed.saturating_sub(u32::from(hides(effect)));
     }
 
     /// A fetch of `key` answered, or was sent home.

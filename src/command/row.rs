@@ -202,6 +202,24 @@ impl Command {
         }
     }
 
+    /// Whether it runs a script or function that only reads, which the request names in argument 1 and a node may not have.
+    pub fn runs_by_name(&self) -> bool {
+        self.effect == Effect::KeylessRead && matches!(self.name(), "evalsha_ro" | "fcall_ro")
+    }
+
+    /// Whether a replica answers this request with so many keys as the primary would, if it has what the primary has.
+    pub fn suits_replicas(&self, keys: usize, in_cluster: bool) -> bool {
+        // A replica does not know that keys are on their way to another node. Of a read of one key the reply shows whether the
+        // key was there; of several, and of what a script made of them, it does not.
+        let may_be_gone = in_cluster && (keys > 1 || self.effect != Effect::Read);
+        keys > 0
+            && matches!(self.effect, Effect::Read | Effect::KeylessRead)
+            && self.flags.has(flag::READONLY)
+            && !may_be_gone
+            // It is there for what the primary thinks of a key.
+            && self.name != "touch"
+    }
+
     /// How the RESP3 reply to this request becomes RESP2. Exact for every READONLY command but XREAD.
     pub fn shape(&self, request: &Request<'_>) -> Shape {
         if request.len() >= self.shape_from {

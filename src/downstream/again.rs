@@ -106,10 +106,11 @@ impl Forwarded {
     /// Whether the request may be sent again, now that its connection is lost.
     pub(super) fn may_ask_again(&self, ended: &Ended<'_>) -> bool {
         let op = &self.op;
-        let reads = op.effect == Effect::Read && !op.writes;
+        // What a replica runs cannot write, whatever it is.
+        let reads = (op.effect == Effect::Read && !op.writes) || op.replica.is_some();
         let unsent = !ended.sent && matches!(op.effect, Effect::Read | Effect::Write) && op.flushing.is_none();
         // What was sent behind it may have been executed, and a read must not see what its client wrote later. Behind a read
-        // of a replica nothing on its keys was sent.
+        // of a replica nothing was sent that it could see.
         let alone = || {
             let core = self.session.core.borrow();
             // Without a near-cache nobody asks for the keys, so they are not told.
@@ -179,7 +180,7 @@ impl Forwarded {
         if op.replica.take().is_none() {
             let causality = &mut session.core.borrow_mut().causality;
             causality.answered(&op.keys, op.effect);
-            causality.all_fetching(&op.keys);
+            causality.all_fetching(&op.keys, op.effect);
         }
         op
     }
@@ -227,7 +228,7 @@ impl Turn<'_> {
             let connection = self.context.shared_connection(again.op.node, identity, db, version);
             match connection {
                 Ok(connection) => {
-                    self.core.causality.all_fetched(&again.op.keys);
+                    self.core.causality.all_fetched(&again.op.keys, again.op.effect);
                     self.before_sending(&mut again.op);
                     if ask.is_some() {
                         self.say_asking(&connection);
@@ -274,7 +275,7 @@ impl Turn<'_> {
             self.core.sent_home.push(again);
             return;
         }
-        self.core.causality.all_fetched(&again.op.keys);
+        self.core.causality.all_fetched(&again.op.keys, again.op.effect);
         self.fail_unsent(again.number, again.op, loss);
     }
 }

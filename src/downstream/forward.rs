@@ -320,7 +320,7 @@ impl Forwarded {
             let largest = &self.session.context.largest;
             largest.set(largest.get().max(self.size));
             if self.op.replica.is_some() {
-                core.causality.all_fetched(&self.op.keys);
+                core.causality.all_fetched(&self.op.keys, self.op.effect);
             } else if self.op.shadow.is_none() {
                 core.causality.answered(&self.op.keys, self.op.effect);
             }

@@ -48,6 +48,7 @@ mod pin;
 mod pinned;
 mod pipeline;
 mod pubsub;
+mod replica_refusals;
 mod replicas;
 mod request;
 mod rights;

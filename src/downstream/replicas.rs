@@ -1,7 +1,8 @@
 //! Reads that replicas answer: a worker's connections to them, and what such a read means to its session.
 //!
 //! Until a replica has answered, no command of the session on the same keys leaves (rule H): the replica may be slower
-//! than the master, and then a later write would be seen by an earlier read.
+//! than the master, and then a later write would be seen by an earlier read. A script may read keys that it does not name, so
+//! for one nothing may be on its way, nothing leaves until it is answered, and all that the session has seen must be there.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,7 +14,8 @@ use super::attribute::Source;
 use super::forward::{Forwarded, Op};
 use super::request::{Flow, Turn};
 use super::session::Core;
-use crate::command::{Command, Effect, flag};
+use crate::cache::RecentKeys;
+use crate::command::{Command, Effect};
 use crate::config::Address;
 use crate::metrics::{Label, RouteReason, RouteTo, WorkerRecorder};
 use crate::resp::{Request, Version};
@@ -25,6 +27,8 @@ use crate::upstream::{Connection, Gauges, Identity, Pool, PoolSettings};
 #[derive(Debug)]
 pub(super) struct AtReplica {
     pub(super) choice: Choice,
+    /// The script or function that it may not have ([`Replicas::lacks_script`]).
+    pub(super) script: Option<u64>,
 }
 
 /// How often a session is sent to the master for what it has seen before it waits for a replica instead. Chosen, not measured.
@@ -33,6 +37,11 @@ const OFTEN: u32 = 8;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How long it does not wait again. Chosen: then it waits for a twentieth of its time at most.
 const REST: Duration = Duration::from_secs(1);
+/// How long a replica that said it has not got a script is not asked for it again. Chosen, not measured: a script that never
+/// comes there is asked for in vain once in so long by each worker.
+const SCRIPT_REST: Duration = Duration::from_secs(10);
+/// How many such scripts are remembered.
+const SCRIPTS: usize = 256;
 
 /// How a session that reads without a pause comes from the master to a replica. Each of its reads shows it something newer than
 /// any replica is known to have; so once in a while a read waits until one is.
@@ -82,6 +91,8 @@ pub struct Replicas {
     recorder: Arc<WorkerRecorder>,
     /// Looked into for every read that a replica answers, so with a fast hash; clients do not choose the addresses.
     pools: RefCell<HashMap<Address, Pool<Forwarded>, foldhash::fast::RandomState>>,
+    /// Scripts that replicas do not have.
+    scripts: RecentKeys,
 }
 
 impl Replicas {
@@ -94,7 +105,19 @@ impl Replicas {
             gauges,
             recorder,
             pools: RefCell::default(),
+            scripts: RecentKeys::new(SCRIPTS, SCRIPT_REST),
         }
+    }
+
+    /// The replica said that it has not got a script or function, of whose name this is the hash. Scripts do not come with
+    /// the stream of replicated commands; functions do, late.
+    pub(super) fn lacks_script(&self, choice: &Choice, script: u64, now: Instant) {
+        self.scripts.see(at_source(choice, script), now);
+    }
+
+    /// Whether it said so a moment ago.
+    fn is_without(&self, choice: &Choice, script: u64, now: Instant) -> bool {
+        self.scripts.knows(at_source(choice, script), now)
     }
 
     /// The shared connection to a replica, which may not be up yet; `Err`: why there is none.
@@ -155,6 +178,12 @@ impl Replicas {
     }
 }
 
+/// The hash of a script's name, at one life of one node.
+fn at_source(choice: &Choice, script: u64) -> u64 {
+    // 2⁶⁴ divided by the golden ratio: spreads small numbers over all bits.
+    script ^ u64::from(choice.source.number()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 impl Core {
     /// The session was told of these keys what the master said, or what memory did, at `now` or before.
     pub(super) fn saw_at_master(&mut self, keys: &[u64], now: Instant) {
@@ -172,15 +201,21 @@ impl Turn<'_> {
             let (to, why) = match self.route(&routing, command, request) {
                 Route::Primary(why) => (RouteTo::Primary, why),
                 Route::Nobody(why) => (RouteTo::Nobody, why),
-                Route::Replica(choice, why) => match self.connection_to(&choice, why) {
-                    Ok(connection) => {
-                        self.core.moving.over(self.now);
-                        self.count_route(RouteTo::Replica, why);
-                        self.send_to_replica(op, request, choice, &connection);
-                        return Flow::Next;
+                Route::Replica(choice, why) => {
+                    let script = command
+                        .runs_by_name()
+                        .then(|| self.context.shared.cache.hash(request.arg(1)));
+                    let at = AtReplica { choice, script };
+                    match self.connection_to(&at, why) {
+                        Ok(connection) => {
+                            self.core.moving.over(self.now);
+                            self.count_route(RouteTo::Replica, why);
+                            self.send_to_replica(op, request, at, &connection);
+                            return Flow::Next;
+                        }
+                        Err(why) => (RouteTo::Primary, why),
                     }
-                    Err(why) => (RouteTo::Primary, why),
-                },
+                }
             };
             if matches!(why, RouteReason::Written | RouteReason::Seen) {
                 self.context.shared.hurry.wish();
@@ -230,29 +265,35 @@ impl Turn<'_> {
         let (Ok(()), Some(first)) = (told, first) else {
             return Route::Primary(RouteReason::Setting);
         };
-        // Of several keys some may be on their way to another node, which a replica does not know.
-        let some_may_be_gone = self.slot.is_some() && self.core.keys.len() > 1;
-        // TOUCH is there for what the master thinks of a key.
-        if some_may_be_gone || !command.flags.has(flag::READONLY) || command.name() == "touch" {
+        if !command.suits_replicas(self.core.keys.len(), self.context.nodes.is_some()) {
             return Route::Primary(RouteReason::Setting);
         }
         let causality = &self.core.causality;
+        let unnamed = command.effect == Effect::KeylessRead;
         let asked = Asked {
             key: request.arg(first),
             hashes: &self.core.keys,
             seen: Some(seen),
+            all_seen: unnamed || causality.is_strict(),
             replicas: self.core.replicas,
             owner: self.node,
         };
         let route = routing.route(&asked, self.now);
-        let free = self.core.keys.iter().all(|&key| causality.may_look(key).is_ok());
+        let free = match unnamed {
+            true => causality.nothing_forwarded(),
+            false => self.core.keys.iter().all(|&key| causality.may_look(key).is_ok()),
+        };
         match route {
             Route::Replica(..) if !free => Route::Primary(RouteReason::Pipelined),
             route => route,
         }
     }
 
-    fn connection_to(&self, choice: &Choice, why: RouteReason) -> Result<Connection<Forwarded>, RouteReason> {
+    fn connection_to(&self, at: &AtReplica, why: RouteReason) -> Result<Connection<Forwarded>, RouteReason> {
+        let AtReplica { choice, script } = at;
+        if script.is_some_and(|script| self.context.replicas.is_without(choice, script, self.now)) {
+            return Err(RouteReason::Script);
+        }
         let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
         let connection = self.context.replicas.connection(&choice.node, identity, db, version)?;
         // A replica that was started again is another one: what is known of it was true of this connection only if it was
@@ -269,16 +310,19 @@ impl Turn<'_> {
         &mut self,
         mut op: Op,
         request: &Request<'_>,
-        choice: Choice,
+        at: AtReplica,
         connection: &Connection<Forwarded>,
     ) {
         let frame = request.frame();
         op.words = self.words.take();
         let told = self.attribute.take().is_some();
         op.attribute = told
-            .then(|| self.core.attribute(Source::Replica, &choice.node.address().to_string()))
+            .then(|| {
+                self.core
+                    .attribute(Source::Replica, &at.choice.node.address().to_string())
+            })
             .flatten();
-        op.replica = Some(Box::new(AtReplica { choice }));
+        op.replica = Some(Box::new(at));
         op.slot = self.slot;
         let number = self.core.pipeline.pend(self.muted);
         self.resend(op, Some(number), frame, connection);
@@ -319,85 +363,22 @@ impl Forwarded {
             return;
         };
         match (&op.replica, op.effect) {
-            (Some(replica), _) => {
+            (Some(replica), effect) => {
                 let Choice { source, caught_up, .. } = replica.choice;
                 keys.iter()
                     .for_each(|&key| seen.at_replica(key, source, caught_up, now));
+                if effect == Effect::KeylessRead {
+                    seen.anything_at_replica(source, caught_up, now);
+                }
             }
             (None, Effect::Unknown | Effect::Admin | Effect::KeylessRead) => seen.anything(now),
             (None, _) => keys.iter().for_each(|&key| seen.at_primary(key, now)),
         }
     }
-
-    /// Whether the replica cannot answer, for reasons of its own.
-    pub(super) fn is_refused_by_replica(&self, frame: &[u8]) -> bool {
-        let Some(replica) = &self.op.replica else { return false };
-        let refused = frame.starts_with(b"-LOADING ") || frame.starts_with(b"-MASTERDOWN ");
-        // A replica does not know that a slot is on the move: keys that are gone to another node are nothing to it.
-        let may_be_elsewhere = self.op.slot.is_some() && says_nothing(frame);
-        let goes_home = (refused || may_be_elsewhere) && self.may_go_home();
-        if goes_home && refused {
-            replica.choice.node.object(Objection::Link);
-        }
-        goes_home
-    }
-
-    fn may_go_home(&self) -> bool {
-        !self.late && !self.partly && self.number.is_some()
-    }
-}
-
-/// Whether a reply could be one about a key that does not exist.
-fn says_nothing(frame: &[u8]) -> bool {
-    let nothing: [&[u8]; 11] = [
-        b"$-1\r\n",
-        b"*-1\r\n",
-        b"_\r\n",
-        b":0\r\n",
-        b":-1\r\n",
-        b":-2\r\n",
-        b"*0\r\n",
-        b"%0\r\n",
-        b"~0\r\n",
-        b"$0\r\n",
-        b"+none\r\n",
-    ];
-    // HMGET, ZMSCORE and the like answer with as many nulls as were asked for; one value is enough to know that it is there.
-    let all_null = matches!(frame.first(), Some(b'*')) && {
-        let elements = memchr::memchr(b'\n', frame)
-            .and_then(|end| frame.get(end + 1..))
-            .unwrap_or_default();
-        let is_null = |line: &[u8]| matches!(line, b"$-1\r" | b"_\r" | b"*-1\r" | b":0\r" | b"");
-        elements.split(|&byte| byte == b'\n').all(is_null)
-    };
-    all_null || nothing.iter().any(|reply| frame.starts_with(reply))
 }
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn replies_about_keys_that_are_not_there_are_known() {
-        let nothing = [
-            "$-1\r\n",
-            "_\r\n",
-            ":0\r\n",
-            "*0\r\n",
-            "$0\r\n\r\n",
-            "+none\r\n",
-            "*2\r\n$-1\r\n$-1\r\n",
-            "*2\r\n_\r\n_\r\n",
-        ];
-        assert!(nothing.iter().all(|reply| says_nothing(reply.as_bytes())));
-        let something = [
-            "$1\r\nx\r\n",
-            ":1\r\n",
-            "*2\r\n$-1\r\n$1\r\nx\r\n",
-            "+string\r\n",
-            "*1\r\n:0\r\n:1\r\n",
-        ];
-        assert!(!something.iter().any(|reply| says_nothing(reply.as_bytes())));
-    }
-
     use super::*;
 
     fn ms(millis: u64) -> Instant {

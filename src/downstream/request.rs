@@ -12,7 +12,7 @@ use super::forward::{Forwarded, Op, Special};
 use super::monitor;
 use super::rights::{AclChange, is_http};
 use super::session::{Core, Replies, Session};
-use crate::coherence::{Keys, Sight};
+use crate::coherence::{Keys as Hashes, Sight};
 use crate::command::{Cacheable, Command, CommandTable, Effect, Last, Lookup, Pin, Place, Slot, error_text, flag};
 use crate::metrics::{OTHER, Outcome};
 use crate::mutants::{Mutant, mutated};
@@ -399,14 +399,19 @@ impl<'a> Turn<'a> {
         self.core.switching = special.ends_user();
         let writes = may_write(command);
         let op = Op {
-            keys: Keys::from(self.core.keys.as_slice()),
+            keys: Hashes::from(self.core.keys.as_slice()),
             effect,
             writes,
             special,
             outcome: if writes { Outcome::Write } else { Outcome::Bypass },
             ..Op::plain(command.id().number(), self.now)
         };
-        if effect == Effect::Read && !writes && matches!(op.special, Special::No) {
+        let reads = match effect {
+            Effect::Read => !writes,
+            Effect::KeylessRead => op.keys != Hashes::None,
+            _ => false,
+        };
+        if reads && matches!(op.special, Special::No) {
             return self.send_read(op, command, request);
         }
         self.send_home(op, request.frame(), self.core.db, self.core.version);
@@ -431,7 +436,7 @@ impl<'a> Turn<'a> {
             return flow;
         }
         let op = Op {
-            keys: Keys::from(self.core.keys.as_slice()),
+            keys: Hashes::from(self.core.keys.as_slice()),
             effect: Effect::Read,
             ..Op::plain(command.id().number(), self.now)
         };

@@ -81,7 +81,7 @@ impl Turn<'_> {
         let era = self.context.pool.borrow().era();
         self.core.home.sent(frame.len(), era);
         if op.replica.is_some() {
-            self.core.causality.all_fetching(&op.keys);
+            self.core.causality.all_fetching(&op.keys, op.effect);
         } else if op.shadow.is_none() {
             self.core.causality.forwarded(&op.keys, op.effect);
         }

@@ -42,7 +42,7 @@ impl Waiter for Forwarded {
             }
             subscribe::Sorted::Reply => {}
         }
-        if self.is_refused_by_replica(frame) || (kind == b'-' && self.is_elsewhere(frame, now)) {
+        if self.is_refused_by_replica(frame, now) || (kind == b'-' && self.is_elsewhere(frame, now)) {
             return Taken::Refused;
         }
         if let Special::Change(change) = &self.op.special {

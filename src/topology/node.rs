@@ -25,6 +25,11 @@ impl Source {
         // Relaxed: only uniqueness counts. After four thousand million of them a number comes again; none lives so long.
         Self(NEXT.fetch_add(1, Ordering::Relaxed).clamp(1, u32::MAX - 1))
     }
+
+    /// Which one it is.
+    pub fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// Why a replica may not be read from.

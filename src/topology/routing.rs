@@ -3,6 +3,7 @@
 //! A replica answers a read only if it is known to have everything the reader may expect: what was written through this
 //! nearhit ([`Written`]), what the same session has seen ([`Seen`]), and what the primary acknowledged before
 //! `routing.replica_max_lag`. All three are compared with one time, [`Node::caught_up`]. Otherwise the primary answers.
+//! Scripts may read keys that they do not name, so for them what the session has seen counts whatever the key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -89,6 +90,9 @@ pub struct Asked<'a> {
     pub hashes: &'a [u64],
     /// What the session has seen; `None`: nothing yet.
     pub seen: Option<&'a Seen>,
+    /// All that it has seen must be there, of whatever key: the request may read keys that it does not name, or the session
+    /// is a strict one.
+    pub all_seen: bool,
     /// What the connection said: READONLY (replicas) or READWRITE (the primary).
     pub replicas: Option<bool>,
     /// In a cluster, the primary that has the key.
@@ -193,7 +197,10 @@ impl Routing {
         if asked.hashes.iter().any(|&key| self.written.last(key) >= caught_up) {
             return Some(RouteReason::Written);
         }
-        let sees = |seen: &Seen| asked.hashes.iter().all(|&key| seen.is_in(key, source, caught_up));
+        let sees = |seen: &Seen| match asked.all_seen {
+            true => seen.all_is_in(source, caught_up),
+            false => asked.hashes.iter().all(|&key| seen.is_in(key, source, caught_up)),
+        };
         (!asked.seen.is_none_or(sees)).then_some(RouteReason::Seen)
     }
 

@@ -61,6 +61,7 @@ fn asked<'a>(key: &'a str, seen: Option<&'a Seen>) -> Asked<'a> {
         key: key.as_bytes(),
         hashes: &[HASH],
         seen,
+        all_seen: false,
         replicas: None,
         owner: None,
     }
@@ -162,6 +163,32 @@ fn no_session_reads_an_older_state_than_it_has_seen() {
     assert_eq!(
         goes(&routing, &asked("k", Some(&seen)), 1200).0,
         second.address().to_string()
+    );
+}
+
+#[test]
+fn who_may_read_unnamed_keys_finds_all_that_the_session_has_seen_or_is_not_asked() {
+    let replica = node(2, "", 100);
+    let routing = routing(Reads::PreferReplica, &[&replica]);
+    let mut seen = Seen::default();
+    seen.at_primary(HASH.rotate_left(20), ms(1050));
+    let script = |seen| Asked {
+        all_seen: true,
+        ..asked("k", Some(seen))
+    };
+    assert_eq!(
+        goes(&routing, &asked("k", Some(&seen)), 1100).0,
+        "n:2",
+        "of k nothing was seen"
+    );
+    assert_eq!(goes(&routing, &script(&seen), 1100), to("primary", RouteReason::Seen));
+    tell(&replica, 1051, 100);
+    assert_eq!(goes(&routing, &script(&seen), 1100).0, "n:2");
+    routing.written().note(&[HASH], ms(1060));
+    assert_eq!(
+        goes(&routing, &script(&seen), 1100),
+        to("primary", RouteReason::Written),
+        "the key that it names counts as it does for others"
     );
 }
 

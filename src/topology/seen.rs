@@ -14,12 +14,39 @@ struct Cell {
     source: Source,
 }
 
+impl Cell {
+    const NOTHING: Self = Self {
+        at: Instant::ZERO,
+        source: Source::PRIMARY,
+    };
+
+    /// Notes what the session was told at `now` by `source`, which had caught up with `caught_up`.
+    fn note(&mut self, source: Source, caught_up: Instant, now: Instant) {
+        // Two sources of two keys that share the cell: neither is known to have what the other said.
+        let covered = self.source == source || source == Source::PRIMARY || self.at < caught_up;
+        let before = if covered { Instant::ZERO } else { self.at };
+        *self = Self {
+            at: now.max(before),
+            source: if covered { source } else { Source::SEVERAL },
+        };
+    }
+
+    /// Whether `source`, which has caught up with `caught_up`, has what was seen.
+    fn is_in(&self, source: Source, caught_up: Instant) -> bool {
+        self.source == source || self.at < caught_up
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.at == Instant::ZERO
+    }
+}
+
 /// What one session has seen.
 #[derive(Debug)]
 pub struct Seen {
     cells: Box<[Cell]>,
     /// It saw something of which nobody knows what.
-    all: Instant,
+    any: Cell,
 }
 
 impl Default for Seen {
@@ -31,13 +58,12 @@ impl Default for Seen {
 impl Seen {
     /// For a session that may have seen anything up to `now`.
     pub fn since(now: Instant) -> Self {
-        let nothing = Cell {
-            at: Instant::ZERO,
-            source: Source::PRIMARY,
-        };
         Self {
-            cells: vec![nothing; CELLS].into(),
-            all: now,
+            cells: vec![Cell::NOTHING; CELLS].into(),
+            any: Cell {
+                at: now,
+                ..Cell::NOTHING
+            },
         }
     }
 }
@@ -58,27 +84,31 @@ impl Seen {
     }
 
     fn note(&mut self, key: u64, source: Source, caught_up: Instant, now: Instant) {
-        let Some(cell) = self.cells.get_mut(place(key)) else {
-            return;
-        };
-        // Two sources of two keys that share the cell: neither is known to have what the other said.
-        let covered = cell.source == source || source == Source::PRIMARY || cell.at < caught_up;
-        let before = if covered { Instant::ZERO } else { cell.at };
-        *cell = Cell {
-            at: now.max(before),
-            source: if covered { source } else { Source::SEVERAL },
-        };
+        if let Some(cell) = self.cells.get_mut(place(key)) {
+            cell.note(source, caught_up, now);
+        }
     }
 
-    /// The session saw something at `now`, and nobody knows of which key.
+    /// The session saw something of the primary at `now`, and nobody knows of which key.
     pub fn anything(&mut self, now: Instant) {
-        self.all = self.all.max(now);
+        self.any.note(Source::PRIMARY, Instant::ZERO, now);
+    }
+
+    /// The same of a replica that had caught up with `caught_up` when it was chosen.
+    pub fn anything_at_replica(&mut self, source: Source, caught_up: Instant, now: Instant) {
+        self.any.note(source, caught_up, now);
     }
 
     /// Whether `source`, which has everything that was acknowledged before `caught_up`, has what the session saw of the key.
     pub fn is_in(&self, key: u64, source: Source, caught_up: Instant) -> bool {
-        let same = |cell: &Cell| cell.source == source || cell.at < caught_up;
-        (self.all == Instant::ZERO || self.all < caught_up) && self.cells.get(place(key)).is_some_and(same)
+        let has = |cell: &Cell| cell.is_in(source, caught_up);
+        (self.any.is_nothing() || has(&self.any)) && self.cells.get(place(key)).is_some_and(has)
+    }
+
+    /// Whether it has all that the session saw, of whatever key.
+    pub fn all_is_in(&self, source: Source, caught_up: Instant) -> bool {
+        let mut cells = self.cells.iter().chain([&self.any]);
+        cells.all(|cell| cell.is_nothing() || cell.is_in(source, caught_up))
     }
 }
 
@@ -103,6 +133,30 @@ mod tests {
         assert!(seen.is_in(OTHER, replica, at(1)), "of another key nothing was seen");
         seen.anything(at(20));
         assert!(!seen.is_in(OTHER, replica, at(20)) && seen.is_in(OTHER, replica, at(21)));
+    }
+
+    #[test]
+    fn what_was_seen_of_unnamed_keys_at_a_replica_is_there_whatever_the_key() {
+        let (mut seen, [one, other]) = (Seen::default(), [Source::fresh(), Source::fresh()]);
+        seen.anything_at_replica(one, at(5), at(10));
+        assert!(seen.all_is_in(one, at(5)), "it said so itself");
+        assert!(!seen.is_in(OTHER, other, at(10)) && seen.is_in(OTHER, other, at(11)));
+        seen.anything_at_replica(other, at(6), at(12));
+        assert!(
+            !seen.all_is_in(one, at(12)) && !seen.all_is_in(other, at(12)),
+            "both were seen"
+        );
+        assert!(seen.all_is_in(one, at(13)) && seen.all_is_in(other, at(13)));
+    }
+
+    #[test]
+    fn all_that_was_seen_is_what_was_seen_of_each_key() {
+        let (mut seen, [one, other]) = (Seen::default(), [Source::fresh(), Source::fresh()]);
+        assert!(seen.all_is_in(one, at(1)), "nothing was seen");
+        seen.at_replica(ONE, one, at(5), at(10));
+        assert!(seen.all_is_in(one, at(6)) && !seen.all_is_in(other, at(10)) && seen.all_is_in(other, at(11)));
+        seen.at_primary(OTHER, at(20));
+        assert!(!seen.all_is_in(one, at(20)) && seen.all_is_in(one, at(21)));
     }
 
     #[test]

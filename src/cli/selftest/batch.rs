@@ -59,7 +59,7 @@ impl Session {
                 let index = self.world.choose(self.db, Region::Quiet, dice);
                 // Of one key, all of them.
                 let ops = Op::reads(self.world.kind(index));
-                let alone = |op: &Op| !matches!(op, Op::Mget | Op::EvalGet);
+                let alone = |op: &Op| !matches!(op, Op::Mget | Op::EvalGet | Op::EvalGetDeclared);
                 let op = self.random.pick(ops).filter(alone).unwrap_or(Op::Get);
                 let until = self.invoked.after(FAVOURITE);
                 self.favourite = Some((op, index, until));
@@ -97,7 +97,7 @@ impl Session {
             keys.push(self.world.sibling(index, dice));
         }
         self.add_read_of(op, &keys);
-        if op == Op::EvalGet {
+        if matches!(op, Op::EvalGet | Op::EvalGetDeclared) {
             // What it tells, the next read must know.
             self.add_read_of(Op::Get, &keys);
         }

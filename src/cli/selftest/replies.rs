@@ -96,7 +96,7 @@ fn text_id(text: &[u8]) -> Option<u64> {
 pub(super) fn seen(op: Op, kind: Kind, reply: &[u8], version: Version) -> Option<Seen> {
     let mut tokens = Tokens::new(reply, version);
     let seen = match op {
-        Op::Get | Op::EvalGet => string(&mut tokens, kind),
+        Op::Get | Op::EvalGet | Op::EvalGetDeclared => string(&mut tokens, kind),
         Op::Hget => match tokens.next()? {
             Token::Null => Some(Seen::Nothing),
             Token::Bulk(text) => id(text).map(Seen::Id),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// Scripts. What they do to keys that they do not declare nobody can know before they are answered.
 const GET: &[u8] = b"return redis.call('GET', ARGV[1])";
+const GET_DECLARED: &[u8] = b"return redis.call('GET', KEYS[1])";
 const SET: &[u8] = b"redis.call('SET', KEYS[1], ARGV[1]) return 1";
 const SET_UNDECLARED: &[u8] = b"redis.call('SET', ARGV[1], ARGV[2]) return 1";
 const MSET: &[u8] = b"redis.call('SET', KEYS[1], ARGV[1]) redis.call('SET', KEYS[2], ARGV[1]) return 1";
@@ -86,6 +87,7 @@ fn read(out: &mut Vec<u8>, op: Op, names: &[Vec<u8>]) {
     match op {
         Op::Get => request(out, &[b"GET", first]),
         Op::EvalGet => request(out, &[b"EVAL_RO", GET, b"0", first]),
+        Op::EvalGetDeclared => request(out, &[b"EVAL_RO", GET_DECLARED, b"1", first]),
         Op::Strlen => request(out, &[b"STRLEN", first]),
         Op::Exists => request(out, &[b"EXISTS", first]),
         Op::Type => request(out, &[b"TYPE", first]),

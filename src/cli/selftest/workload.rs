@@ -9,6 +9,8 @@ pub(super) enum Op {
     Get,
     /// GET within a script that declares no key.
     EvalGet,
+    /// The same within one that declares it, which a replica may run.
+    EvalGetDeclared,
     Strlen,
     Exists,
     Type,
@@ -60,12 +62,12 @@ impl Op {
     pub(super) fn reads(kind: Kind) -> &'static [Self] {
         use Op::*;
         match kind {
-            Kind::Text => &[Get, Get, Get, Get, Mget, Strlen, Exists, Type, EvalGet],
+            Kind::Text => &[Get, Get, Get, Get, Mget, Strlen, Exists, Type, EvalGet, EvalGetDeclared],
             Kind::Hash => &[Hgetall, Hgetall, Hget, Hlen, Exists, Type],
             Kind::List => &[Lrange, Lrange, Llen, Exists, Type],
             Kind::Zset => &[Zrange, Zrange, Zscore, Zcard, Exists, Type],
             Kind::Pair => &[MgetPair, MgetPair, Get],
-            Kind::Counter => &[Get, Get, Get, Strlen, EvalGet],
+            Kind::Counter => &[Get, Get, Get, Strlen, EvalGet, EvalGetDeclared],
             Kind::Cas => &[Get],
         }
     }

@@ -49,6 +49,34 @@ fn nothing_overtakes_a_read_that_is_being_fetched() {
 }
 
 #[test]
+fn nothing_at_all_overtakes_a_read_elsewhere_of_keys_it_may_not_name() {
+    let mut session = Causality::default();
+    session.all_fetching(&Keys::One(1), Effect::KeylessRead);
+    for (keys, effect) in [
+        (&[2][..], Effect::Read),
+        (&[2], Effect::Write),
+        (&[], Effect::None),
+        (&[1], Effect::Read),
+    ] {
+        assert!(!session.may_proceed(keys, effect), "{effect:?} of {keys:?}");
+    }
+    assert!(!session.nothing_fetching() && session.nothing_forwarded());
+    session.all_fetched(&Keys::One(1), Effect::KeylessRead);
+    assert!(session.may_proceed(&[1], Effect::Write) && session.nothing_fetching());
+}
+
+#[test]
+fn a_session_knows_whether_anything_of_it_is_on_its_way() {
+    for (keys, effect) in [(Keys::One(1), Effect::Write), (Keys::None, Effect::Unknown)] {
+        let mut session = Causality::default();
+        session.forwarded(&keys, effect);
+        assert!(!session.nothing_forwarded());
+        session.answered(&keys, effect);
+        assert!(session.nothing_forwarded());
+    }
+}
+
+#[test]
 fn what_a_session_has_seen_only_grows() {
     let mut session = Causality::default();
     session.saw(Instant::from_nanos(5));

@@ -1,4 +1,8 @@
 //! Scripts and functions.
+//!
+//! EVAL, EVALSHA and FCALL may write, although a script can say in its first line that it does not (`flags=no-writes`): of the
+//! latter two nobody here knows the text, and whether the server heeds that line of the first is not known either. Whoever
+//! means EVAL_RO can say so.
 
 use super::*;
 

@@ -113,6 +113,8 @@ label! {
         Warming = "warming",
         /// The primary is away, and `routing.stale_reads` allows replicas whatever they lack.
         Degraded = "degraded",
+        /// The replica said a moment ago that it has not got the script or the function.
+        Script = "script",
     }
 }
 
