@@ -74,8 +74,14 @@ fn a_replica_that_is_killed_is_replaced_by_the_master_without_an_error() {
     let proxy = prefer_replica(&master, &[]);
     wait_for_replicas(&proxy, 1);
     warm(&proxy, &replica);
+    let again = || proxy.metric("nearhit_retries_total", &["reason=\"replica\""]);
     let slowest = under_load(&proxy, || {
-        for _ in 0..2 {
+        // Until one of them had something on its way.
+        for round in 0.. {
+            if round >= 2 && again() >= 1.0 {
+                break;
+            }
+            assert!(round < 20, "some are asked again");
             wait_for_reads(&replica);
             replica.kill9();
             let before = calls(&master, "get");
@@ -86,8 +92,6 @@ fn a_replica_that_is_killed_is_replaced_by_the_master_without_an_error() {
         wait_for_reads(&replica);
     });
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
-    let again = proxy.metric("nearhit_retries_total", &["reason=\"replica\""]);
-    assert!(again >= 1.0, "some were asked again");
     assert!(routed(&proxy, "primary", "away") >= 1.0);
 }
 

@@ -220,6 +220,16 @@ impl Op {
         }
     }
 
+    /// Whether a node is chosen for it: it reads keys that it names, and nothing about its reply is special.
+    pub(super) fn is_routed(&self) -> bool {
+        let reads = match self.effect {
+            Effect::Read => !self.writes,
+            Effect::KeylessRead => self.keys != Keys::None,
+            _ => false,
+        };
+        reads && matches!(self.special, Special::No)
+    }
+
     /// Whether it may go over another connection: it was sent over one that all share, nobody else waits for its reply, and
     /// the reply means nothing to the session.
     pub(super) fn may_move(&self) -> bool {

@@ -406,12 +406,7 @@ impl<'a> Turn<'a> {
             outcome: if writes { Outcome::Write } else { Outcome::Bypass },
             ..Op::plain(command.id().number(), self.now)
         };
-        let reads = match effect {
-            Effect::Read => !writes,
-            Effect::KeylessRead => op.keys != Hashes::None,
-            _ => false,
-        };
-        if reads && matches!(op.special, Special::No) {
+        if op.is_routed() {
             return self.send_read(op, command, request);
         }
         self.send_home(op, request.frame(), self.core.db, self.core.version);
