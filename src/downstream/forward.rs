@@ -85,6 +85,8 @@ pub(super) enum Special {
     Unblock(Ticket),
     /// One of several requests that a client's was made of.
     Share(Share),
+    /// It was refused by a server that was not ready, and is sent to see whether it is now.
+    Try,
 }
 
 impl Special {
@@ -148,7 +150,7 @@ pub(super) struct Op {
 impl Op {
     /// Whether nobody but the server can have chosen the words of an error: not a script, and not a command that nobody
     /// told us about. What the doorman says is about whom it let in.
-    fn is_servers_word(&self) -> bool {
+    pub(super) fn is_servers_word(&self) -> bool {
         !matches!(self.effect, Effect::Unknown | Effect::KeylessRead) && !self.special.is_login()
     }
 
@@ -191,7 +193,8 @@ impl Op {
     /// Whether it may go over another connection: it was sent over one that all share, nobody else waits for its reply, and
     /// the reply means nothing to the session.
     pub(super) fn may_move(&self) -> bool {
-        !self.pinned && !self.hub && self.shadow.is_none() && matches!(self.special, Special::No | Special::Share(_))
+        let plain = matches!(self.special, Special::No | Special::Share(_) | Special::Try);
+        plain && !self.pinned && !self.hub && self.shadow.is_none()
     }
 }
 
@@ -307,6 +310,7 @@ impl Forwarded {
                 core.switching = false;
             }
             Special::Unblock(_) => pinned::unhold(&mut core),
+            Special::Try => self.session.context.gate.open(),
             Special::Host(ref askers) => {
                 let id = core.pin.as_ref().and_then(|pin| pin.connection.peer_id());
                 askers.iter().for_each(|&asker| self.session.context.hosted(asker, id));
@@ -434,7 +438,7 @@ pub(super) fn loss_text(loss: &Loss, sent: bool, writes: bool) -> String {
     }
 }
 
-fn error_kind(frame: &[u8]) -> ErrorKind {
+pub(super) fn error_kind(frame: &[u8]) -> ErrorKind {
     let code = frame
         .get(1..)
         .unwrap_or_default()

@@ -164,7 +164,7 @@ pub(super) fn pool_settings(config: &Config) -> PoolSettings {
         max_reply_depth: config.server.limits.max_reply_depth,
         pinned_max: upstream.pinned_max as u64,
         idle_timeout: upstream.idle_identity_timeout,
-        keeps_requests: upstream.url.is_cluster(),
+        keeps_requests: !matches!(upstream.url.nodes(), Some([_])),
         reads_replica: false,
     }
 }

@@ -148,6 +148,7 @@ impl Context {
                 self.pool.borrow().begin_era();
             }
         }
+        self.gate.open();
         self.pool.borrow_mut().move_to(address);
     }
 
