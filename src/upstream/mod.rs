@@ -4,6 +4,7 @@
 //! waiter that lost interest still eats its reply. Anything odd on a connection closes it. Connections live on one
 //! worker's thread and are never shared between threads.
 
+mod census;
 mod connection;
 #[cfg(test)]
 mod connection_tests;
@@ -21,6 +22,7 @@ mod unix;
 mod waiter;
 mod whereabouts;
 
+pub use census::{Census, Circuit, NodeLoad};
 pub use connection::Connection;
 pub use control::{Control, ServerFacts, info_field};
 pub use handshake::{Handshake, Peer, connect};

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::census::{Census, Seat};
 use super::connection::Connection;
 use super::handshake::Handshake;
 use super::health::{Health, Home, Key, key};
@@ -69,6 +70,8 @@ pub struct Gauges {
     pub failed: AtomicU64,
     /// Connections lost, by reason: eof, io, protocol, timeout, shutdown.
     pub lost: [AtomicU64; 5],
+    /// What is known of each node.
+    pub census: Census,
 }
 
 impl Gauges {
@@ -116,7 +119,7 @@ impl Watcher for Watch {
     fn ready(&self) {
         self.came_up.set(true);
         // The next one may be opened; the node is believed in once it has answered something.
-        self.health.retry_at.set(Instant::ZERO);
+        self.health.unknown();
     }
 
     fn useful(&self) {
@@ -132,9 +135,9 @@ impl Watcher for Watch {
         self.gauges.count(loss);
         match loss {
             // It says nothing about the node. If it was the one attempt, the next one may begin.
-            Loss::Shutdown | Loss::Left(_) => self.health.retry_at.set(Instant::ZERO),
+            Loss::Shutdown | Loss::Left(_) => self.health.unknown(),
             Loss::Refused(_) => {
-                self.health.retry_at.set(Instant::ZERO);
+                self.health.unknown();
                 self.health.refused(&self.home, loss);
             }
             // Whoever waits in a blocking command has no answer yet when it is killed, or its user is deleted. That is an
@@ -161,6 +164,8 @@ pub struct Pool<W> {
     /// How often a shared connection was retired.
     era: Rc<Cell<u64>>,
     gauges: Arc<Gauges>,
+    /// Where it says what it knows of the node; `None`: it is not known where that is.
+    seat: Option<Arc<Seat>>,
     recorder: Arc<WorkerRecorder>,
 }
 
@@ -168,6 +173,7 @@ impl<W: Waiter + 'static> Pool<W> {
     /// A pool without connections; they are opened on use.
     pub fn new(settings: PoolSettings, gauges: Arc<Gauges>, recorder: Arc<WorkerRecorder>) -> Self {
         Self {
+            seat: settings.address.as_ref().map(|address| gauges.census.seat(address)),
             settings,
             stranger: Identity::new(None),
             shared: HashMap::default(),
@@ -312,9 +318,14 @@ impl<W: Waiter + 'static> Pool<W> {
         }
     }
 
-    /// Closes what belongs to identities nobody has any more and what nobody uses, and forgets what was closed. Call it
-    /// about ten times a second.
+    /// Closes what belongs to identities nobody has any more and what nobody uses, forgets what was closed, and writes down
+    /// how much is on its way. Call it about ten times a second.
     pub fn tidy(&mut self, now: Instant) {
+        if let Some(seat) = &self.seat {
+            let in_flight: usize = self.all().map(Connection::in_flight).sum();
+            let (circuit, since) = self.health.circuit(now);
+            seat.write(in_flight as u64, circuit, since);
+        }
         for shared in self.shared.values_mut().filter(|shared| shared.home.db != 0) {
             let asked = shared.connection.asked();
             if shared.idle.0 != asked || shared.connection.in_flight() > 0 {
@@ -374,6 +385,7 @@ impl<W: Waiter + 'static> Pool<W> {
             None => NO_MASTER.to_owned(),
         };
         self.leave(&why);
+        self.seat = address.as_ref().map(|address| self.gauges.census.seat(address));
         self.settings.address = address;
         // What was found out about another node says nothing about this one.
         self.health = Rc::default();
