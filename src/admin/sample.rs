@@ -153,7 +153,14 @@ fn upstream(shared: &Shared, gauges: &Gauges, metrics: &Metrics) {
     metrics
         .upstream_connects
         .set_total(ConnectResult::Ok, opened.saturating_sub(failed).saturating_add(tracked));
-    metrics.upstream_connects.set_total(ConnectResult::Failed, failed);
+    let crowded = read(&gauges.crowded);
+    metrics
+        .upstream_connects
+        .set_total(ConnectResult::Failed, failed.saturating_sub(crowded));
+    metrics.upstream_connects.set_total(ConnectResult::Crowded, crowded);
+    for (pool, counter) in [Pool::Shared, Pool::Pinned].into_iter().zip(&gauges.delayed) {
+        metrics.upstream_connects_delayed.set_total(pool, read(counter));
+    }
     for (name, counter) in Gauges::LOST.iter().zip(&gauges.lost) {
         if let Some(reason) = Lost::ALL.iter().find(|reason| reason.value() == *name) {
             metrics.upstream_lost.set_total(*reason, read(counter));

@@ -129,7 +129,7 @@ impl Forwarded {
             && op.may_move()
             && unheard
             && ended.frame.is_some()
-            && !matches!(ended.loss, Loss::Shutdown | Loss::Refused(_))
+            && !matches!(ended.loss, Loss::Shutdown | Loss::Refused(_) | Loss::Crowded(_))
             && !self.is_over();
         if !may {
             return false;

@@ -429,7 +429,7 @@ impl Forwarded {
 pub(super) fn loss_text(loss: &Loss, sent: bool, writes: bool) -> String {
     match loss {
         Loss::Refused(text) => text.clone(),
-        Loss::Connect(why) => format!("ERR nearhit: {why}; the command was not sent"),
+        Loss::Connect(why) | Loss::Crowded(why) => format!("ERR nearhit: {why}; the command was not sent"),
         _ if !sent => format!("ERR nearhit: upstream connection lost before the command was sent: {loss}"),
         _ if writes => {
             format!("UNCERTAIN upstream connection lost after the command was sent; it may or may not have run: {loss}")

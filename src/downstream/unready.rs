@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn one_request_tries_a_server_that_was_not_ready_and_all_follow_once_it_is() {
         let gate = Gate::default();
-        let ms = |millis| Instant::from_nanos(millis * 1_000_000);
+        let ms = |millis: u64| Instant::from_nanos(millis * 1_000_000);
         assert_eq!(gate.passage(ms(0)), Passage::Free);
         gate.refused(ms(0));
         let Passage::Closed(until) = gate.passage(ms(1)) else {

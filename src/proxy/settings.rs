@@ -163,6 +163,7 @@ pub(super) fn pool_settings(config: &Config) -> PoolSettings {
         connect_timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         pinned_max: upstream.pinned_max as u64,
+        connect_rate: upstream.connect_rate as u64,
         idle_timeout: upstream.idle_identity_timeout,
         keeps_requests: !matches!(upstream.url.nodes(), Some([_])),
         reads_replica: false,

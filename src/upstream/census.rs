@@ -10,8 +10,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::throttle::Throttle;
 use crate::config::Address;
-use crate::time::Instant;
+use crate::time::{self, Instant};
 
 /// Whether a node could be reached lately; the last is the worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,9 +58,16 @@ pub(super) struct Seat {
     in_flight: AtomicU64,
     circuit: AtomicU8,
     since: AtomicU64,
+    /// How fast connections to the node are opened.
+    throttle: Arc<Throttle>,
 }
 
 impl Seat {
+    /// What all pools of the node have in common that opens connections.
+    pub(super) fn throttle(&self) -> &Arc<Throttle> {
+        &self.throttle
+    }
+
     /// Writes down how many requests wait for replies, and since when the node could not be reached, if that is so.
     pub(super) fn write(&self, in_flight: u64, circuit: Circuit, since: Instant) {
         self.in_flight.store(in_flight, Ordering::Relaxed);
@@ -94,47 +102,59 @@ impl NodeLoad {
 /// All nodes that pools connect to.
 #[derive(Debug, Default)]
 pub struct Census {
-    /// Guards the list of seats: taken when a pool comes, goes or moves, and when somebody looks.
-    seats: Mutex<HashMap<Address, Vec<Weak<Seat>>>>,
+    /// Guards the lists of seats: taken when a pool comes, goes or moves, and when somebody looks.
+    nodes: Mutex<HashMap<Address, Node>>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    seats: Vec<Weak<Seat>>,
+    throttle: Arc<Throttle>,
 }
 
 impl Census {
     /// A seat at `address`; it is given up by dropping it.
     pub(super) fn seat(&self, address: &Address) -> Arc<Seat> {
-        let seat = Arc::new(Seat::default());
-        let mut seats = self.seats.lock();
-        // Nodes come and go; only those that somebody has a pool for are kept.
-        seats.retain(|_, seats| {
-            seats.retain(|seat| seat.strong_count() > 0);
-            !seats.is_empty()
+        let (mut nodes, now) = (self.nodes.lock(), time::now());
+        // Nodes come and go; only those are kept that somebody has a pool for, or to which much was connected lately.
+        nodes.retain(|_, node| {
+            node.seats.retain(|seat| seat.strong_count() > 0);
+            !node.seats.is_empty() || node.throttle.is_in_use(now)
         });
-        seats.entry(address.clone()).or_default().push(Arc::downgrade(&seat));
+        let node = nodes.entry(address.clone()).or_default();
+        let seat = Arc::new(Seat {
+            throttle: Arc::clone(&node.throttle),
+            ..Seat::default()
+        });
+        node.seats.push(Arc::downgrade(&seat));
         seat
     }
 
     /// What is known of the node at `address`.
     pub fn load(&self, address: &Address) -> NodeLoad {
-        let seats = self.seats.lock();
-        sum(seats.get(address).map(Vec::as_slice).unwrap_or_default()).unwrap_or_default()
+        let nodes = self.nodes.lock();
+        nodes.get(address).and_then(Node::sum).unwrap_or_default()
     }
 
     /// What is known of all nodes.
     pub fn loads(&self) -> Vec<(Address, NodeLoad)> {
-        let seats = self.seats.lock();
-        let known = seats
+        let nodes = self.nodes.lock();
+        let known = nodes
             .iter()
-            .filter_map(|(address, seats)| Some((address.clone(), sum(seats)?)));
+            .filter_map(|(address, node)| Some((address.clone(), node.sum()?)));
         known.collect()
     }
 }
 
-/// `None`: nobody has a pool for it any more.
-fn sum(seats: &[Weak<Seat>]) -> Option<NodeLoad> {
-    let mut load = None;
-    for seat in seats.iter().filter_map(Weak::upgrade) {
-        load.get_or_insert_with(NodeLoad::default).add(&seat);
+impl Node {
+    /// `None`: nobody has a pool for it any more.
+    fn sum(&self) -> Option<NodeLoad> {
+        let mut load = None;
+        for seat in self.seats.iter().filter_map(Weak::upgrade) {
+            load.get_or_insert_with(NodeLoad::default).add(&seat);
+        }
+        load
     }
-    load
 }
 
 #[cfg(test)]

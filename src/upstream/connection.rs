@@ -26,6 +26,7 @@ use super::inbound::Io;
 use super::loss::Loss;
 use super::outbound::Outbound;
 use super::socket::Socket;
+use super::throttle::Admission;
 use super::waiter::{Ended, Outlet, Room, Waiter, Watcher};
 use crate::metrics::{Direction, WorkerRecorder};
 use crate::resp::ReplyLimits;
@@ -100,6 +101,16 @@ impl<W: Waiter + 'static> Connection<W> {
     /// # Panics
     /// Outside a tokio `LocalSet`.
     pub fn open(handshake: Handshake, recorder: Arc<WorkerRecorder>, watcher: impl Watcher + 'static) -> Self {
+        Self::open_when(Admission::Now, handshake, recorder, watcher)
+    }
+
+    /// The same, and begins when it is admitted.
+    pub(super) fn open_when(
+        admission: Admission,
+        handshake: Handshake,
+        recorder: Arc<WorkerRecorder>,
+        watcher: impl Watcher + 'static,
+    ) -> Self {
         let state = State {
             out: Outbound::default(),
             waiters: VecDeque::new(),
@@ -123,7 +134,7 @@ impl<W: Waiter + 'static> Connection<W> {
         let connection = Self(Rc::clone(&inner));
         let unwinding = EndsOnPanic(Rc::clone(&inner));
         tokio::task::spawn_local(async move {
-            inner.run(handshake).await;
+            inner.run(admission, handshake).await;
             drop(unwinding);
         });
         connection
@@ -328,8 +339,8 @@ impl<W: Waiter> Inner<W> {
         }
     }
 
-    async fn run(self: Rc<Self>, handshake: Handshake) {
-        let loss = match self.connected(&handshake).await {
+    async fn run(self: Rc<Self>, admission: Admission, handshake: Handshake) {
+        let loss = match self.connected(admission, &handshake).await {
             Ok(socket) => {
                 self.state.borrow_mut().phase = Phase::Ready;
                 self.up_since.set(Some(time::now()));
@@ -347,8 +358,11 @@ impl<W: Waiter> Inner<W> {
     }
 
     /// The handshake, unless the connection is closed first.
-    async fn connected(&self, handshake: &Handshake) -> Result<Socket, Loss> {
-        let mut connecting = Box::pin(handshake::connect(handshake));
+    async fn connected(&self, admission: Admission, handshake: &Handshake) -> Result<Socket, Loss> {
+        let mut connecting = Box::pin(async {
+            admission.wait().await?;
+            handshake::connect(handshake).await
+        });
         poll_fn(|cx| {
             self.task.set(Some(cx.waker().clone()));
             if let Some(loss) = self.closing.borrow().clone() {

@@ -18,6 +18,7 @@ mod loss;
 mod outbound;
 mod pool;
 mod socket;
+mod throttle;
 mod unix;
 mod waiter;
 mod whereabouts;

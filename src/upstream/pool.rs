@@ -21,6 +21,7 @@ use super::handshake::Handshake;
 use super::health::{Health, Home, Key, key};
 use super::identity::Identity;
 use super::loss::Loss;
+use super::throttle::{Admission, Rate, Throttle};
 use super::waiter::{Waiter, Watcher};
 use crate::config::Address;
 use crate::metrics::WorkerRecorder;
@@ -47,6 +48,8 @@ pub struct PoolSettings {
     pub max_reply_depth: usize,
     /// Pinned connections in use at most, over all workers.
     pub pinned_max: u64,
+    /// Connections opened a second at most, once `pinned_max` and some more were opened at once; 0: no limit.
+    pub connect_rate: u64,
     /// How long a shared connection of a database other than 0 is kept that nobody uses: clients choose databases.
     pub idle_timeout: Duration,
     /// Requests are kept until they are answered, however many there are: the node may say that another one has the key.
@@ -68,6 +71,10 @@ pub struct Gauges {
     pub opened: AtomicU64,
     /// Of these: never came up.
     pub failed: AtomicU64,
+    /// Of these: did not get their turn in time.
+    pub crowded: AtomicU64,
+    /// Connections that waited for their turn: shared, and pinned ones.
+    pub delayed: [AtomicU64; 2],
     /// Connections lost, by reason: eof, io, protocol, timeout, shutdown.
     pub lost: [AtomicU64; 5],
     /// What is known of each node.
@@ -85,6 +92,9 @@ impl Gauges {
     fn count(&self, loss: &Loss) {
         if loss.never_connected() {
             self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        if matches!(loss, Loss::Crowded(_)) {
+            self.crowded.fetch_add(1, Ordering::Relaxed);
         }
         let label = loss.label();
         if let Some(counter) = Self::LOST
@@ -113,6 +123,7 @@ struct Watch {
     gauges: Arc<Gauges>,
     pinned: bool,
     came_up: Cell<bool>,
+    throttle: Option<(Arc<Throttle>, Rate)>,
 }
 
 impl Watcher for Watch {
@@ -133,9 +144,12 @@ impl Watcher for Watch {
     fn ended(&self, loss: &Loss, useful: bool) {
         self.gauges.of(self.pinned).fetch_sub(1, Ordering::Relaxed);
         self.gauges.count(loss);
+        if let (Loss::Connect(_), Some((throttle, rate))) = (loss, &self.throttle) {
+            throttle.give_back(rate);
+        }
         match loss {
             // It says nothing about the node. If it was the one attempt, the next one may begin.
-            Loss::Shutdown | Loss::Left(_) => self.health.unknown(),
+            Loss::Shutdown | Loss::Left(_) | Loss::Crowded(_) => self.health.unknown(),
             Loss::Refused(_) => {
                 self.health.unknown();
                 self.health.refused(&self.home, loss);
@@ -308,10 +322,16 @@ impl<W: Waiter + 'static> Pool<W> {
     /// Gives a pinned connection back that is in the state it was handed out in.
     pub fn release(&mut self, connection: Connection<W>, identity: &Identity, db: u32, version: Version) {
         connection.set_outlet(None);
+        let (rate, now) = (self.rate(), time::now());
+        let scarce = self
+            .seat
+            .as_ref()
+            .is_some_and(|seat| seat.throttle().is_scarce(&rate, now));
         let idle = self.idle.entry(Home::new(identity, db, version)).or_default();
         // Connections kept idle here count against the limit of all workers; they must not use it up.
         let roomy = self.gauges.pinned.load(Ordering::Relaxed) <= self.settings.pinned_max / 2;
-        if roomy && idle.len() < IDLE_PINNED && connection.in_flight() == 0 && !connection.is_closed() {
+        let worth_it = idle.len() < IDLE_PINNED || scarce;
+        if roomy && worth_it && connection.in_flight() == 0 && !connection.is_closed() {
             idle.push(connection);
         } else {
             connection.close();
@@ -423,13 +443,31 @@ impl<W: Waiter + 'static> Pool<W> {
         })
     }
 
+    fn rate(&self) -> Rate {
+        Rate {
+            per_second: self.settings.connect_rate,
+            burst: self.settings.pinned_max,
+            patience: self.settings.connect_timeout,
+        }
+    }
+
     fn open(&self, home: &Home, pinned: bool) -> Result<Connection<W>, Loss> {
         let now = time::now();
-        let deadline = now.after(self.settings.connect_timeout);
+        // It may have to wait for its turn for as long as it may then take.
+        let deadline = now.after(self.settings.connect_timeout * 2);
         if let Some(loss) = self.health.objection(home, now, deadline) {
             return Err(loss);
         }
         let handshake = self.handshake(&home.identity, home.db, home.version)?;
+        let rate = self.rate();
+        let throttle = self.seat.as_ref().map(|seat| Arc::clone(seat.throttle()));
+        let admission = throttle.as_ref().map_or(Admission::Now, |throttle| {
+            throttle.take(&rate, pinned, &handshake.address, now)
+        });
+        if let (false, [shared, own]) = (admission == Admission::Now, &self.gauges.delayed) {
+            let delayed = if pinned { own } else { shared };
+            delayed.fetch_add(1, Ordering::Relaxed);
+        }
         self.gauges.of(pinned).fetch_add(1, Ordering::Relaxed);
         self.gauges.opened.fetch_add(1, Ordering::Relaxed);
         let watch = Watch {
@@ -439,8 +477,9 @@ impl<W: Waiter + 'static> Pool<W> {
             gauges: Arc::clone(&self.gauges),
             pinned,
             came_up: Cell::new(false),
+            throttle: throttle.map(|throttle| (throttle, rate)),
         };
-        let connection = Connection::open(handshake, Arc::clone(&self.recorder), watch);
+        let connection = Connection::open_when(admission, handshake, Arc::clone(&self.recorder), watch);
         if self.settings.keeps_requests && !pinned {
             connection.keep_requests();
         }

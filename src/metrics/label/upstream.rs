@@ -59,6 +59,8 @@ label! {
         Ok = "ok",
         /// Not.
         Failed = "failed",
+        /// Not begun: too many others were being opened (`upstream.connect_rate`).
+        Crowded = "crowded",
     }
 }
 
