@@ -218,6 +218,8 @@ pub struct Context {
     pub(super) budget: Budget,
     /// Whether the master has refused requests, and when it is tried again.
     pub(super) gate: Gate,
+    /// How often the name of the master has led elsewhere, as far as its connections know.
+    pub(super) turn: Cell<u64>,
     /// In a cluster: its connections to the other nodes, and which has what.
     pub(super) nodes: Option<Nodes>,
     /// Its connections to replicas.
@@ -260,6 +262,7 @@ impl Context {
             worker,
             budget: Budget::default(),
             gate: Gate::default(),
+            turn: Cell::new(shared.master.turn()),
             nodes: shared.cluster.as_ref().map(Nodes::new),
             replicas: Replicas::new(&pool, shared.cluster.is_some()),
             pool: RefCell::new(pool),

@@ -20,7 +20,7 @@ use crate::admin::{Console, Facts};
 use crate::cache::Policies;
 use crate::coherence::NearCache;
 use crate::command::CommandTable;
-use crate::config::{Address, CacheMode, Config, Listen, Policy, Reads, UpstreamUrl};
+use crate::config::{CacheMode, Config, Listen, Policy, Reads, UpstreamUrl};
 use crate::downstream::{Accounts, Cluster, Common, Partitions, Shared, Ticket};
 use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
@@ -28,7 +28,7 @@ use crate::resp::Version;
 use crate::time;
 use crate::topology::{Owners, Roster, Topology};
 use crate::tracking::TrackingThread;
-use crate::upstream::{Gauges, Handshake, Identity, Whereabouts};
+use crate::upstream::{Gauges, Handshake, Identity, Resolve, Resolver, Teller, Whereabouts};
 
 /// Settings of a proxy that is not started yet.
 ///
@@ -54,6 +54,7 @@ pub struct Builder {
     /// The first thing that could not be understood; `start` says so.
     wrong: Option<Error>,
     process_metrics: bool,
+    resolver: Resolver,
 }
 
 impl Default for Builder {
@@ -65,6 +66,7 @@ impl Default for Builder {
             config,
             wrong: None,
             process_metrics: false,
+            resolver: Resolver::default(),
         }
     }
 }
@@ -108,6 +110,30 @@ impl Builder {
     #[must_use]
     pub fn reads(mut self, reads: Reads) -> Self {
         self.config.routing.reads = reads;
+        self
+    }
+
+    /// Sets who says where host names of servers lead. Default: the system's resolver.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use nearhit::upstream::{Resolve, Resolving};
+    ///
+    /// /// Whatever the name, the server is here.
+    /// struct Here;
+    ///
+    /// impl Resolve for Here {
+    ///     fn resolve<'a>(&'a self, _host: &'a str, port: u16) -> Resolving<'a> {
+    ///         Box::pin(async move { Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]) })
+    ///     }
+    /// }
+    ///
+    /// let proxy = nearhit::Proxy::builder().upstream("redis://cache.internal").resolver(Here);
+    /// # drop(proxy);
+    /// ```
+    #[must_use]
+    pub fn resolver(mut self, resolve: impl Resolve + 'static) -> Self {
+        self.resolver = Resolver::new(Arc::new(resolve));
         self
     }
 
@@ -157,7 +183,12 @@ impl Builder {
         let metrics_addr = metrics_listener
             .as_ref()
             .and_then(|listener| listener.local_addr().ok());
-        Parts::new(&config, self.process_metrics)?.start(&config, clients, metrics_listener, metrics_addr)
+        Parts::new(&config, self.process_metrics, self.resolver)?.start(
+            &config,
+            clients,
+            metrics_listener,
+            metrics_addr,
+        )
     }
 
     fn read<T>(&mut self, text: &str) -> Option<T>
@@ -189,12 +220,13 @@ struct Parts {
     tracking_thread: Option<TrackingThread>,
     found: watch::Sender<Arc<Topology>>,
     master: Whereabouts,
-    tell_master: watch::Sender<Option<Address>>,
+    tell_master: Teller,
+    resolver: Resolver,
     tell_owners: watch::Sender<Arc<Owners>>,
 }
 
 impl Parts {
-    fn new(config: &Config, process_metrics: bool) -> Result<Self> {
+    fn new(config: &Config, process_metrics: bool, resolver: Resolver) -> Result<Self> {
         let table = CommandTable::builtin();
         let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now())
             .with_process(process_metrics)
@@ -221,7 +253,7 @@ impl Parts {
             .transpose()?;
         let partitions = tracking_thread
             .as_ref()
-            .map(|thread| opener(config, &cache, thread, &outboxes, cluster.as_ref()));
+            .map(|thread| opener(config, &cache, thread, &outboxes, cluster.as_ref(), &resolver));
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
@@ -251,6 +283,7 @@ impl Parts {
             found,
             master,
             tell_master,
+            resolver,
             tell_owners,
         })
     }
@@ -265,7 +298,7 @@ impl Parts {
         let listening = clients.iter().map(Bound::address).collect();
         let workers = Workers::start(
             &self.shared,
-            &pool_settings(config),
+            &pool_settings(config, &self.resolver),
             &self.master,
             &self.gauges,
             self.inboxes,
@@ -278,7 +311,7 @@ impl Parts {
             handshake: Handshake {
                 version: Version::V2,
                 db: 0,
-                ..handshake(config, self.shared.accounts.own().identity())
+                ..handshake(config, self.shared.accounts.own().identity(), &self.resolver)
             },
             clients,
             metrics: metrics_listener,
@@ -288,7 +321,13 @@ impl Parts {
             touch_interval: config.cache.touch_interval,
             channel: config.invalidation.channel.clone(),
             nodes: Nodes {
-                discovery: discovery(config, self.shared.routing.is_some(), Arc::clone(&self.shared.doubt)),
+                discovery: discovery(
+                    config,
+                    self.shared.routing.is_some(),
+                    Arc::clone(&self.shared.doubt),
+                    &self.resolver,
+                ),
+                resolve_interval: config.upstream.resolve_interval,
                 found: self.found,
                 master: self.master,
                 tell_master: self.tell_master,
@@ -353,12 +392,13 @@ fn opener(
     thread: &TrackingThread,
     outboxes: &Outboxes,
     cluster: Option<&Cluster>,
+    resolver: &Resolver,
 ) -> Box<dyn Partitions> {
     Box::new(Opener {
         cache: Arc::clone(cache),
         tracker: thread.tracker(),
         own: config.upstream.credentials(),
-        handshake: handshake(config, &Identity::new(None)),
+        handshake: handshake(config, &Identity::new(None), resolver),
         outboxes: outboxes.clone(),
         cluster: cluster.cloned(),
     })

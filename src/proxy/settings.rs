@@ -11,7 +11,7 @@ use crate::downstream::{AccountSettings, Partitions, Settings};
 use crate::resp::Version;
 use crate::topology::{Routing, Rules};
 use crate::tracking::{Ladder, Source};
-use crate::upstream::{Handshake, Identity, PoolSettings};
+use crate::upstream::{Handshake, Identity, PoolSettings, Resolver};
 
 /// Where invalidations may come from; no source at all means that nothing is cached.
 pub(super) fn ladder(config: &Config) -> Ladder {
@@ -67,7 +67,7 @@ pub(super) fn routing(config: &Config) -> Option<Arc<Routing>> {
     (by_policy || routing.reads != Reads::Master).then(|| Arc::new(Routing::new(rules, &config.policies)))
 }
 
-pub(super) fn discovery(config: &Config, find_replicas: bool, doubt: Arc<Hurry>) -> Discovery {
+pub(super) fn discovery(config: &Config, find_replicas: bool, doubt: Arc<Hurry>, resolver: &Resolver) -> Discovery {
     let upstream = &config.upstream;
     Discovery {
         place: upstream.url.place.clone(),
@@ -79,6 +79,7 @@ pub(super) fn discovery(config: &Config, find_replicas: bool, doubt: Arc<Hurry>)
         find_replicas,
         addresses: config.routing.addresses_by_announced(),
         doubt,
+        resolver: resolver.clone(),
     }
 }
 
@@ -141,7 +142,7 @@ pub(super) fn account_settings(config: &Config, partitions: Option<Box<dyn Parti
 }
 
 /// What connections say. Where they go is known once discovery has found the master.
-pub(super) fn handshake(config: &Config, identity: &Identity) -> Handshake {
+pub(super) fn handshake(config: &Config, identity: &Identity, resolver: &Resolver) -> Handshake {
     let upstream = &config.upstream;
     Handshake {
         address: Address::nowhere(),
@@ -152,10 +153,11 @@ pub(super) fn handshake(config: &Config, identity: &Identity) -> Handshake {
         timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         reads_replica: false,
+        resolver: resolver.clone(),
     }
 }
 
-pub(super) fn pool_settings(config: &Config) -> PoolSettings {
+pub(super) fn pool_settings(config: &Config, resolver: &Resolver) -> PoolSettings {
     let upstream = &config.upstream;
     PoolSettings {
         address: None,
@@ -167,5 +169,6 @@ pub(super) fn pool_settings(config: &Config) -> PoolSettings {
         idle_timeout: upstream.idle_identity_timeout,
         keeps_requests: !matches!(upstream.url.nodes(), Some([_])),
         reads_replica: false,
+        resolver: resolver.clone(),
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Waiting<W> {
     pub(super) offset: u64,
     since: Instant,
     /// `None`: it may take as long as it likes (BLPOP).
-    limit: Option<Duration>,
+    pub(super) limit: Option<Duration>,
     /// It was told that its reply is late.
     told: bool,
 }
@@ -55,11 +55,11 @@ pub(super) struct State<W> {
     pub(super) progress: Instant,
     /// It has answered a request.
     pub(super) useful: bool,
-    phase: Phase,
+    pub(super) phase: Phase,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Connecting,
     Ready,
     Closed(Loss),
@@ -71,12 +71,14 @@ pub(super) struct Inner<W> {
     pub(super) recorder: Arc<WorkerRecorder>,
     /// Nobody new shares it; a shared one closes once all are answered.
     pub(super) retired: Cell<bool>,
+    /// It goes to where the node is no more; who has it may use it to the end.
+    pub(super) outdated: Cell<bool>,
     /// The connection's task, woken when there is something to write or it is to close.
     task: Cell<Option<Waker>>,
     /// Woken when everything is written.
     writer: Cell<Option<Waker>>,
     /// It is to close, and why.
-    closing: RefCell<Option<Loss>>,
+    pub(super) closing: RefCell<Option<Loss>>,
     /// Who it is to the server, once that is known.
     peer: Cell<Option<Peer>>,
     /// When the handshake had succeeded.
@@ -87,7 +89,7 @@ pub(super) struct Inner<W> {
 }
 
 /// A handle on one connection; clones are the same connection. Only usable on the thread that made it.
-pub struct Connection<W>(Rc<Inner<W>>);
+pub struct Connection<W>(pub(super) Rc<Inner<W>>);
 
 impl<W> Clone for Connection<W> {
     fn clone(&self) -> Self {
@@ -123,6 +125,7 @@ impl<W: Waiter + 'static> Connection<W> {
             state: RefCell::new(state),
             recorder,
             retired: Cell::new(false),
+            outdated: Cell::new(false),
             task: Cell::new(None),
             writer: Cell::new(None),
             closing: RefCell::new(None),
@@ -209,21 +212,6 @@ impl<W: Waiter + 'static> Connection<W> {
         *self.0.outlet.borrow_mut() = outlet;
     }
 
-    /// Closes the socket; requests on their way are lost.
-    pub fn close(&self) {
-        self.close_because(Loss::Shutdown);
-    }
-
-    /// The same, and says why.
-    pub fn leave(&self, why: &str) {
-        self.close_because(Loss::Left(why.to_owned()));
-    }
-
-    fn close_because(&self, loss: Loss) {
-        self.0.closing.borrow_mut().get_or_insert(loss);
-        self.0.wake();
-    }
-
     /// Which client it is to the server; `None` until it is connected, or when the server does not tell.
     pub fn peer_id(&self) -> Option<i64> {
         self.0.peer.get().map(|peer| peer.id)
@@ -232,16 +220,6 @@ impl<W: Waiter + 'static> Connection<W> {
     /// Since when it is connected; `None`: it is not yet.
     pub fn up_since(&self) -> Option<Instant> {
         self.0.up_since.get()
-    }
-
-    /// Whether it has ended.
-    pub fn is_closed(&self) -> bool {
-        self.0.closing.borrow().is_some() || matches!(self.0.state.borrow().phase, Phase::Closed(_))
-    }
-
-    /// Whether it is not for new requests of anybody: it has ended, or waits for a reader.
-    pub fn is_retired(&self) -> bool {
-        self.0.retired.get() || self.is_closed()
     }
 
     /// Bytes of requests so far.
@@ -333,7 +311,7 @@ impl<W: Waiter> State<W> {
 }
 
 impl<W: Waiter> Inner<W> {
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(task) = self.task.take() {
             task.wake();
         }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::identity::Identity;
 use super::loss::Loss;
+use super::resolve::Resolver;
 use super::socket::Socket;
 use crate::config::Address;
 use crate::resp::{ReplyLimits, ReplyScan, ReplyScanner, Value, Version, encode};
@@ -34,6 +35,8 @@ pub struct Handshake {
     pub max_reply_depth: usize,
     /// A replica in a cluster is to answer reads itself instead of naming its primary.
     pub reads_replica: bool,
+    /// Says where host names lead.
+    pub resolver: Resolver,
 }
 
 /// A connection that is up, and what the server said to HELLO (`None` in RESP2).
@@ -72,7 +75,7 @@ pub async fn connect(handshake: &Handshake) -> Result<Greeted, Loss> {
 
 async fn greet(handshake: &Handshake) -> Result<Greeted, Loss> {
     let address = &handshake.address;
-    let mut socket = Socket::connect(address)
+    let mut socket = Socket::connect(address, &handshake.resolver)
         .await
         .map_err(|error| Loss::Connect(format!("connect to {address}: {error}")))?;
     let hello = log_in(&mut socket, handshake).await?;

@@ -12,15 +12,17 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::census::{Census, Seat};
+use super::census::Seat;
 use super::connection::Connection;
+use super::gauges::Gauges;
 use super::handshake::Handshake;
 use super::health::{Health, Home, Key, key};
 use super::identity::Identity;
 use super::loss::Loss;
+use super::resolve::Resolver;
 use super::throttle::{Admission, Rate, Throttle};
 use super::waiter::{Waiter, Watcher};
 use crate::config::Address;
@@ -56,55 +58,8 @@ pub struct PoolSettings {
     pub keeps_requests: bool,
     /// The node is a replica in a cluster, and is read from.
     pub reads_replica: bool,
-}
-
-/// Connection counts over all workers, for metrics and the pinned limit.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    /// The server answers the control thread's PING.
-    pub reachable: AtomicBool,
-    /// Shared connections that are open or connecting.
-    pub shared: AtomicU64,
-    /// Pinned connections that are open or connecting.
-    pub pinned: AtomicU64,
-    /// Connections ever begun.
-    pub opened: AtomicU64,
-    /// Of these: never came up.
-    pub failed: AtomicU64,
-    /// Of these: did not get their turn in time.
-    pub crowded: AtomicU64,
-    /// Connections that waited for their turn: shared, and pinned ones.
-    pub delayed: [AtomicU64; 2],
-    /// Connections lost, by reason: eof, io, protocol, timeout, shutdown.
-    pub lost: [AtomicU64; 5],
-    /// What is known of each node.
-    pub census: Census,
-}
-
-impl Gauges {
-    /// The reasons [`Gauges::lost`] counts, in its order.
-    pub const LOST: [&'static str; 5] = ["eof", "io", "protocol", "timeout", "shutdown"];
-
-    fn of(&self, pinned: bool) -> &AtomicU64 {
-        if pinned { &self.pinned } else { &self.shared }
-    }
-
-    fn count(&self, loss: &Loss) {
-        if loss.never_connected() {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        }
-        if matches!(loss, Loss::Crowded(_)) {
-            self.crowded.fetch_add(1, Ordering::Relaxed);
-        }
-        let label = loss.label();
-        if let Some(counter) = Self::LOST
-            .iter()
-            .position(|&name| name == label)
-            .and_then(|at| self.lost.get(at))
-        {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    /// Says where host names lead.
+    pub resolver: Resolver,
 }
 
 /// A shared connection.
@@ -331,7 +286,7 @@ impl<W: Waiter + 'static> Pool<W> {
         // Connections kept idle here count against the limit of all workers; they must not use it up.
         let roomy = self.gauges.pinned.load(Ordering::Relaxed) <= self.settings.pinned_max / 2;
         let worth_it = idle.len() < IDLE_PINNED || scarce;
-        if roomy && worth_it && connection.in_flight() == 0 && !connection.is_closed() {
+        if roomy && worth_it && connection.in_flight() == 0 && !connection.is_retired() {
             idle.push(connection);
         } else {
             connection.close();
@@ -411,6 +366,21 @@ impl<W: Waiter + 'static> Pool<W> {
         self.health = Rc::default();
     }
 
+    /// From here on the name of the node leads elsewhere. What is on its way is answered yet; nothing new goes there, but over
+    /// connections that are held for one client each, as long as these are.
+    pub fn renew(&mut self) {
+        let shared = self.shared.values().map(|shared| &shared.connection);
+        shared.chain(&self.retired).for_each(Connection::retire);
+        for connection in self.idle.drain().flat_map(|(_, idle)| idle) {
+            connection.close();
+        }
+        for connection in &self.pinned {
+            connection.outdate("the name of the node leads elsewhere now");
+        }
+        self.health = Rc::default();
+        self.begin_era();
+    }
+
     /// What another pool of the same kind is made of.
     pub fn parts(&self) -> (PoolSettings, Arc<Gauges>, Arc<WorkerRecorder>) {
         (
@@ -440,6 +410,7 @@ impl<W: Waiter + 'static> Pool<W> {
             timeout: self.settings.connect_timeout,
             max_reply_depth: self.settings.max_reply_depth,
             reads_replica: self.settings.reads_replica,
+            resolver: self.settings.resolver.clone(),
         })
     }
 

@@ -149,7 +149,12 @@ impl Context {
             }
         }
         self.gate.open();
-        self.pool.borrow_mut().move_to(address);
+        let mut pool = self.pool.borrow_mut();
+        pool.move_to(address);
+        let turn = self.shared.master.turn();
+        if self.turn.replace(turn) != turn {
+            pool.renew();
+        }
     }
 
     /// Discovery says who has which slot.
