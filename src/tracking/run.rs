@@ -269,10 +269,11 @@ impl<W, O: Outbox<W>> Keeper<W, O> {
         let (source, mut silent, retry) = (live.source, self.silent.subscribe(), Arc::clone(&self.retry));
         let best = self.ladder.sources.first() == Some(&source);
         let (master, here) = (self.master.clone(), self.here.clone());
-        let left = async || match &here {
-            Some(here) => master.left(here).await,
-            // Not reached: it was known when the connection was made.
-            None => {}
+        let left = async || {
+            // It was known when the connection was made.
+            if let Some(here) = &here {
+                master.left(here).await;
+            }
         };
         loop {
             let step = tokio::select! {
