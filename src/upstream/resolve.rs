@@ -113,7 +113,7 @@ impl Resolver {
     /// Looks where `address` leads now, if that is a name. Whether it has led elsewhere, and no more, since somebody connected.
     ///
     /// # Errors
-    /// See [`Resolver::resolve`].
+    /// See [`Resolve::resolve`].
     pub async fn has_moved(&self, address: &Address) -> io::Result<bool> {
         let Some(name) = name(address) else { return Ok(false) };
         let found = self.look(&name).await?;
