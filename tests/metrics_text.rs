@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nearhit::metrics::{
-    Bypass, COMMAND_ROWS, CacheResult, Direction, Disconnect, ErrorKind, InvalidationSource, Label, Metrics, NODE_ROWS,
-    NodeFigures, Origin, Outcome, PROCESS_ROWS, REPLICA_ROWS, ROWS, ReplicaFigures, Row, RowType, SHADOW_ROWS,
+    Bypass, COMMAND_ROWS, CacheResult, Direction, Disconnect, ErrorKind, InvalidationSource, LOAD_ROWS, Label,
+    LoadFigures, Metrics, NODE_ROWS, NodeFigures, Origin, Outcome, PROCESS_ROWS, REPLICA_ROWS, ROWS, ReplicaFigures,
+    Row, RowType, SHADOW_ROWS,
 };
 use nearhit::time::Instant;
 
@@ -173,6 +174,7 @@ fn all_rows() -> impl Iterator<Item = &'static Row> {
         .chain(COMMAND_ROWS)
         .chain(NODE_ROWS)
         .chain(REPLICA_ROWS)
+        .chain(LOAD_ROWS)
         .chain(SHADOW_ROWS)
         .chain(PROCESS_ROWS)
 }
@@ -189,6 +191,11 @@ fn used() -> Metrics {
     worker.cache.add(CacheResult::Hit, 3);
     worker.bypass.inc(Bypass::Cold);
     worker.client_bytes.add(Direction::In, 512);
+    metrics.node.set_loads(vec![LoadFigures {
+        upstream: "10.0.0.1:6379".to_owned(),
+        circuit: 2,
+        in_flight: 3,
+    }]);
     metrics.node.set_replicas(vec![ReplicaFigures {
         upstream: "10.0.0.2:6379".to_owned(),
         readable: true,
@@ -221,7 +228,7 @@ fn no_row_is_written_twice() {
 #[test]
 fn every_name_has_prefix_and_base_unit() {
     // What a gauge's last word may be: a base unit, or the thing that is counted or that holds.
-    const GAUGES: [&str; 20] = [
+    const GAUGES: [&str; 22] = [
         "seconds",
         "bytes",
         "info",
@@ -242,6 +249,8 @@ fn every_name_has_prefix_and_base_unit() {
         "mode",
         "held",
         "refused",
+        "circuit",
+        "requests",
     ];
     const NOT_BASE: [&str; 12] = [
         "ms",

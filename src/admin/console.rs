@@ -244,7 +244,8 @@ pub(super) static VERBS: &[Verb] = &[
         args: 0..=0,
         summary: &[
             "Return the nodes nearhit knows: role, whether it may be read from and if not, why,",
-            "how far it is behind its master, how fast it answers, its availability zone.",
+            "how far it is behind its master, how fast it answers, its availability zone; whether connections",
+            "to it can be had (circuit), since when not, and how many requests wait for its replies.",
         ],
         run: topology::topology,
     },

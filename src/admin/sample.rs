@@ -6,8 +6,8 @@ use crate::coherence::Tally;
 use crate::config::CacheMode;
 use crate::downstream::Shared;
 use crate::metrics::{
-    ConnectResult, Evicted, FlushReason, InvalidationEffect, InvalidationKind, Label, Lost, Metrics, NodeFigures, Pool,
-    Rejected, ReplicaFigures, ServingMode, TouchResult, Unproved,
+    ConnectResult, Evicted, FlushReason, InvalidationEffect, InvalidationKind, Label, LoadFigures, Lost, Metrics,
+    NodeFigures, Pool, Rejected, ReplicaFigures, ServingMode, TouchResult, Unproved,
 };
 use crate::time::{self, Instant};
 use crate::upstream::Gauges;
@@ -33,6 +33,16 @@ pub fn sample(shared: &Shared, gauges: &Gauges, metrics: &Metrics, now: Instant)
     tracking(shared, metrics, now);
     upstream(shared, gauges, metrics);
     replicas(shared, metrics, now);
+    loads(gauges, metrics);
+}
+
+fn loads(gauges: &Gauges, metrics: &Metrics) {
+    let loads = gauges.census.loads().into_iter().map(|(address, load)| LoadFigures {
+        upstream: address.to_string(),
+        circuit: load.circuit.number(),
+        in_flight: load.in_flight,
+    });
+    metrics.node.set_loads(loads.collect());
 }
 
 fn replicas(shared: &Shared, metrics: &Metrics, now: Instant) {
@@ -146,7 +156,14 @@ fn upstream(shared: &Shared, gauges: &Gauges, metrics: &Metrics) {
     metrics
         .upstream_connects
         .set_total(ConnectResult::Ok, opened.saturating_sub(failed).saturating_add(tracked));
-    metrics.upstream_connects.set_total(ConnectResult::Failed, failed);
+    let crowded = read(&gauges.crowded);
+    metrics
+        .upstream_connects
+        .set_total(ConnectResult::Failed, failed.saturating_sub(crowded));
+    metrics.upstream_connects.set_total(ConnectResult::Crowded, crowded);
+    for (pool, counter) in [Pool::Shared, Pool::Pinned].into_iter().zip(&gauges.delayed) {
+        metrics.upstream_connects_delayed.set_total(pool, read(counter));
+    }
     for (name, counter) in Gauges::LOST.iter().zip(&gauges.lost) {
         if let Some(reason) = Lost::ALL.iter().find(|reason| reason.value() == *name) {
             metrics.upstream_lost.set_total(*reason, read(counter));

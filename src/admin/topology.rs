@@ -26,8 +26,9 @@ pub(super) fn topology(call: &Call<'_>) -> Result<Value, String> {
         let master = Map::default()
             .with("node", address)
             .with("role", "master")
-            .with("state", if up { "ok" } else { Objection::Unreachable.name() })
-            .with("tracking", tracking_state(call.shared));
+            .with("state", if up { "ok" } else { Objection::Unreachable.name() });
+        let master =
+            with_load(master, call, call.shared.master.now().as_ref()).with("tracking", tracking_state(call.shared));
         return Ok(vec![master].into_value());
     };
     let groups = routing.groups();
@@ -36,12 +37,9 @@ pub(super) fn topology(call: &Call<'_>) -> Result<Value, String> {
     };
     let master = routes.primary.iter().map(|node| {
         // Memory is filled from the master alone.
-        row(node, "master", routing, call.now).with("tracking", tracking_state(call.shared))
+        row(node, "master", routing, call).with("tracking", tracking_state(call.shared))
     });
-    let replicas = routes
-        .replicas
-        .iter()
-        .map(|node| row(node, "replica", routing, call.now));
+    let replicas = routes.replicas.iter().map(|node| row(node, "replica", routing, call));
     Ok(master.chain(replicas).collect::<Vec<_>>().into_value())
 }
 
@@ -61,7 +59,8 @@ fn nodes_of(call: &Call<'_>, cluster: &Cluster) -> Vec<Map> {
         let ranges: Vec<_> = shard.slots.iter().map(range).collect();
         let primary = Map::default()
             .with("node", shard.primary.to_string())
-            .with("role", "master")
+            .with("role", "master");
+        let primary = with_load(primary, call, Some(&shard.primary))
             .with("tracking", partition.map(|partition| tracking(&partition)))
             .with("slots", count)
             .with("slot_ranges", ranges.join(" "));
@@ -72,10 +71,13 @@ fn nodes_of(call: &Call<'_>, cluster: &Cluster) -> Vec<Map> {
                     nodes.find(|node| node.address() == replica)?,
                     "replica",
                     routing,
-                    call.now,
+                    call,
                 ))
             });
-            let unwatched = || Map::default().with("node", replica.to_string()).with("role", "replica");
+            let unwatched = || {
+                let node = Map::default().with("node", replica.to_string()).with("role", "replica");
+                with_load(node, call, Some(replica))
+            };
             watched.unwrap_or_else(unwatched).with("of", shard.primary.to_string())
         };
         nodes.push(primary);
@@ -91,14 +93,26 @@ fn range(slots: &RangeInclusive<u16>) -> String {
     }
 }
 
-fn row(node: &Node, role: &str, routing: &Routing, now: Instant) -> Map {
+/// Adds whether connections to the node can be had, and how much is on its way there. Of a node without connections nothing
+/// speaks against either.
+fn with_load(node: Map, call: &Call<'_>, address: Option<&Address>) -> Map {
+    let load = address.map(|address| call.console.gauges.census.load(address));
+    let since = load.and_then(|load| load.since);
+    node.with("circuit", load.map(|load| load.circuit.name()))
+        .with("circuit_since_ms", since.map(|since| millis(call.now.since(since))))
+        .with("in_flight", load.map(|load| load.in_flight))
+}
+
+fn row(node: &Node, role: &str, routing: &Routing, call: &Call<'_>) -> Map {
+    let now = call.now;
     let objection = node.objection(routing.rules().max_lag, now);
     let known = node.caught_up() != Instant::ZERO;
     let latency = node.latency();
-    Map::default()
+    let row = Map::default()
         .with("node", node.address().to_string())
         .with("role", role)
-        .with("state", objection.map_or("ok", Objection::name))
+        .with("state", objection.map_or("ok", Objection::name));
+    with_load(row, call, Some(node.address()))
         .with("lag_ms", known.then(|| millis(now.since(node.caught_up()))))
         .with("lag_bytes", known.then(|| node.lag_bytes()))
         .with("rtt_usec", (!latency.is_zero()).then(|| micros(latency)))

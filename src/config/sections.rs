@@ -89,8 +89,15 @@ section! {
         client_name: ClientName = ClientName::default();
         /// Most connections held for one client each (`MULTI`, blocking commands, `SUBSCRIBE`).
         pinned_max: usize = 1000, in 1..=1_000_000;
+        /// Most connections opened a second to each node, by all clients together, once `pinned_max` and some more were opened at
+        /// once; others wait for up to `connect_timeout`, then clients are told. Shared connections come before those held for
+        /// one client. `0` = no limit.
+        connect_rate: usize = 20, in 0..=100_000;
         /// How long one connection attempt may take, name resolution and handshake included.
         connect_timeout: Duration = Duration::from_secs(2), in Duration::from_millis(1)..=HOUR;
+        /// How often the host names of `url` are looked up again. When one leads no more to where nearhit is connected, nearhit
+        /// follows: as to another master, but what is on its way is answered first. `0s` = only when connecting.
+        resolve_interval: Duration = Duration::from_secs(5), in Duration::ZERO..=HOUR;
         /// How long the server may take to answer; `0s` = forever. Blocking commands add their own timeout.
         command_timeout: Duration = Duration::from_secs(5), in Duration::ZERO..=DAY;
         /// How long the connections and cached replies of a user outlive the user's last client, and unused connections in databases other than 0 their last request. Chosen, not measured.

@@ -33,7 +33,7 @@ use crate::config::{Address, UpstreamPlace};
 use crate::resp::Version;
 use crate::tls::ClientTls;
 use crate::topology::Topology;
-use crate::upstream::{Handshake, Identity};
+use crate::upstream::{Handshake, Identity, Resolver};
 
 /// Where to look, and how to connect there.
 #[derive(Clone, Debug)]
@@ -61,6 +61,8 @@ pub struct Discovery {
     /// Whoever is told by the primary that it is none, or by a node of a cluster that another has the key, wishes here for
     /// another look.
     pub doubt: Arc<Hurry>,
+    /// Says where host names lead.
+    pub resolver: Resolver,
 }
 
 impl Discovery {
@@ -91,6 +93,7 @@ impl Discovery {
             timeout: self.timeout,
             max_reply_depth: self.max_reply_depth,
             reads_replica: false,
+            resolver: self.resolver.clone(),
         }
     }
 }

@@ -128,6 +128,9 @@ impl Asker {
                 _ => EVERY,
             };
             self.report(Heard::Says(role, control.peer_addr())).await;
+            if self.discovery.resolver.has_left(&self.address, control.peer_addr()) {
+                return Err(Loss::Left("the name of the node leads elsewhere now".into()));
+            }
             // Too late is nudged soon enough: a permit stays until it is used.
             drop(tokio::time::timeout(pause, self.nudge.notified()).await);
         }

@@ -15,6 +15,7 @@ use super::attribute::Source;
 use super::forward::{Forwarded, Op};
 use super::request::Turn;
 use super::session::{Core, Fetching, Session};
+use super::unready::{Refusal, Verdict};
 use crate::coherence::Keys;
 use crate::command::Effect;
 use crate::metrics::Retry;
@@ -37,6 +38,10 @@ pub(super) struct Again {
     pub(super) frame: Box<[u8]>,
     /// Not before this.
     after: Instant,
+    /// What a server said that would not run it.
+    pub(super) refusal: Option<Refusal>,
+    /// It was on its way over the home connection.
+    was_home: bool,
 }
 
 impl Again {
@@ -47,6 +52,8 @@ impl Again {
             op,
             frame,
             after,
+            refusal: None,
+            was_home: false,
         }
     }
 
@@ -95,7 +102,7 @@ impl Budget {
         self.left.set(self.left.get() * (1.0 - SHRINK) + more);
     }
 
-    fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         let left = self.left.get();
         self.left.set((left - 1.0).max(0.0));
         left >= 1.0
@@ -123,7 +130,7 @@ impl Forwarded {
             && op.may_move()
             && unheard
             && ended.frame.is_some()
-            && !matches!(ended.loss, Loss::Shutdown | Loss::Refused(_))
+            && !matches!(ended.loss, Loss::Shutdown | Loss::Refused(_) | Loss::Crowded(_))
             && !self.is_over();
         if !may {
             return false;
@@ -167,6 +174,16 @@ impl Forwarded {
         session.put_back(Again::at(number, op, frame.into(), after));
     }
 
+    /// Has the session send the request again, which a server would not run, once it may.
+    pub(super) fn put_back_refused(self, frame: &[u8], refusal: Refusal) {
+        let Some(number) = self.number else { return };
+        let session = Rc::clone(&self.session);
+        let op = self.given_back();
+        let mut again = Again::at(number, op, frame.into(), Instant::ZERO);
+        again.refusal = Some(refusal);
+        session.put_back(again);
+    }
+
     /// The request, which is to be sent again. Until it is, no later one on its keys is answered from memory.
     fn given_back(self) -> Op {
         let (session, mut op) = (self.session, self.op);
@@ -187,12 +204,13 @@ impl Forwarded {
 }
 
 impl Session {
-    fn put_back(&self, again: Again) {
+    fn put_back(&self, mut again: Again) {
         let mut core = self.core.borrow_mut();
         if !again.op.pinned {
             core.home.answered(again.op.bytes, 0);
+            again.was_home = true;
         }
-        core.sent_home.push(again);
+        core.bring_back(again);
         drop(core);
         self.wake();
     }
@@ -212,11 +230,27 @@ impl Session {
 impl Turn<'_> {
     /// Sends home what came to nothing elsewhere. It keeps its place among the replies.
     pub(super) fn ask_again(&mut self) {
-        for mut again in std::mem::take(&mut self.core.sent_home) {
+        let all = std::mem::take(&mut self.core.sent_home);
+        let mut behind = all.iter().filter(|again| again.was_home).count();
+        for mut again in all {
+            behind -= usize::from(again.was_home);
             // What waits is not overtaken by what was lost behind it.
             if again.after > self.now || !self.core.sent_home.is_empty() {
                 self.core.sent_home.push(again);
                 continue;
+            }
+            match self.judge_refused(&mut again, behind) {
+                Verdict::Goes => {}
+                Verdict::Waits(until) => {
+                    self.wait_until(again, until);
+                    continue;
+                }
+                Verdict::Fails(why) => {
+                    self.context.shared.metrics.retries.inc(why);
+                    self.core.causality.all_fetched(&again.op.keys, again.op.effect);
+                    self.fail_refused(again);
+                    continue;
+                }
             }
             let ask = again.op.ask.take();
             again.op.node = ask.or_else(|| self.context.owner(again.op.slot));
@@ -227,6 +261,10 @@ impl Turn<'_> {
             let (identity, db, version) = (self.core.account.identity(), self.core.db, self.core.version);
             let connection = self.context.shared_connection(again.op.node, identity, db, version);
             match connection {
+                Ok(_) if !self.may_spend(&again) => {
+                    self.core.causality.all_fetched(&again.op.keys, again.op.effect);
+                    self.fail_refused(again);
+                }
                 Ok(connection) => {
                     self.core.causality.all_fetched(&again.op.keys, again.op.effect);
                     self.before_sending(&mut again.op);
@@ -245,6 +283,7 @@ impl Turn<'_> {
         self.go_home();
         self.node = again.op.node;
         match self.try_pin() {
+            Ok(()) if !self.may_spend(&again) => self.fail_refused(again),
             Ok(()) => {
                 if asking {
                     self.send_on_pin(None, ASKING);
@@ -265,18 +304,25 @@ impl Turn<'_> {
 
     /// There is no connection now. What was lost before waits once more; a fetch has waited already.
     fn wait_or_fail(&mut self, mut again: Again, loss: &Loss) {
+        if again.refusal.is_some() && !matches!(loss, Loss::Refused(_)) {
+            // For as long as it is waited for at all.
+            return self.wait_until(again, self.now.after(jittered_pause()));
+        }
         let was_lost = again.op.tries > 0 || again.op.hops > 0;
         let patient = was_lost && again.op.waits < MOST_WAITS;
         if patient && !matches!(loss, Loss::Refused(_)) {
             again.op.waits += 1;
             // A server that is away is tried every 20 to 80 ms.
-            again.after = time::now().after(jittered_pause());
-            self.session.wake_at(again.after);
-            self.core.sent_home.push(again);
-            return;
+            return self.wait_until(again, time::now().after(jittered_pause()));
         }
         self.core.causality.all_fetched(&again.op.keys, again.op.effect);
         self.fail_unsent(again.number, again.op, loss);
+    }
+
+    fn wait_until(&mut self, mut again: Again, until: Instant) {
+        again.after = until;
+        self.session.wake_at(until);
+        self.core.sent_home.push(again);
     }
 }
 

@@ -23,6 +23,7 @@ use super::pubsub::Hub;
 use super::replicas::Replicas;
 use super::session::Session;
 use super::shadow::Suspects;
+use super::unready::Gate;
 use crate::coherence::{Causality, Copies, Delivery, NearCache};
 use crate::command::CommandTable;
 use crate::config::{CacheMode, Limits, MonitorMode, PresentAs, PubSub};
@@ -215,6 +216,10 @@ pub struct Context {
     pub pool: RefCell<Pool<Forwarded>>,
     /// How much may be asked again.
     pub(super) budget: Budget,
+    /// Whether the master has refused requests, and when it is tried again.
+    pub(super) gate: Gate,
+    /// How often the name of the master has led elsewhere, as far as its connections know.
+    pub(super) turn: Cell<u64>,
     /// In a cluster: its connections to the other nodes, and which has what.
     pub(super) nodes: Option<Nodes>,
     /// Its connections to replicas.
@@ -256,6 +261,8 @@ impl Context {
             hubs: RefCell::default(),
             worker,
             budget: Budget::default(),
+            gate: Gate::default(),
+            turn: Cell::new(shared.master.turn()),
             nodes: shared.cluster.as_ref().map(Nodes::new),
             replicas: Replicas::new(&pool, shared.cluster.is_some()),
             pool: RefCell::new(pool),

@@ -86,6 +86,8 @@ pub(super) enum Special {
     Unblock(Ticket),
     /// One of several requests that a client's was made of.
     Share(Share),
+    /// It was refused by a server that was not ready, and is sent to see whether it is now.
+    Try,
 }
 
 const _: () = assert!(std::mem::size_of::<Special>() <= 32, "box what is large");
@@ -180,7 +182,7 @@ pub(super) struct Op {
 impl Op {
     /// Whether nobody but the server can have chosen the words of an error: not a script, and not a command that nobody
     /// told us about. What the doorman says is about whom it let in.
-    fn is_servers_word(&self) -> bool {
+    pub(super) fn is_servers_word(&self) -> bool {
         !matches!(self.effect, Effect::Unknown | Effect::KeylessRead) && !self.special.is_login()
     }
 
@@ -233,7 +235,8 @@ impl Op {
     /// Whether it may go over another connection: it was sent over one that all share, nobody else waits for its reply, and
     /// the reply means nothing to the session.
     pub(super) fn may_move(&self) -> bool {
-        !self.pinned && !self.hub && self.shadow.is_none() && matches!(self.special, Special::No | Special::Share(_))
+        let plain = matches!(self.special, Special::No | Special::Share(_) | Special::Try);
+        plain && !self.pinned && !self.hub && self.shadow.is_none()
     }
 }
 
@@ -349,6 +352,7 @@ impl Forwarded {
                 core.switching = false;
             }
             Special::Unblock(_) => pinned::unhold(&mut core),
+            Special::Try => self.session.context.gate.open(),
             Special::Host(ref askers) => {
                 let id = core.pin.as_ref().and_then(|pin| pin.connection.peer_id());
                 askers.iter().for_each(|&asker| self.session.context.hosted(asker, id));
@@ -467,7 +471,7 @@ impl Forwarded {
 pub(super) fn loss_text(loss: &Loss, sent: bool, writes: bool) -> String {
     match loss {
         Loss::Refused(text) => text.clone(),
-        Loss::Connect(why) => format!("ERR nearhit: {why}; the command was not sent"),
+        Loss::Connect(why) | Loss::Crowded(why) => format!("ERR nearhit: {why}; the command was not sent"),
         _ if !sent => format!("ERR nearhit: upstream connection lost before the command was sent: {loss}"),
         _ if writes => {
             format!("UNCERTAIN upstream connection lost after the command was sent; it may or may not have run: {loss}")
@@ -476,7 +480,7 @@ pub(super) fn loss_text(loss: &Loss, sent: bool, writes: bool) -> String {
     }
 }
 
-fn error_kind(frame: &[u8]) -> ErrorKind {
+pub(super) fn error_kind(frame: &[u8]) -> ErrorKind {
     let code = frame
         .get(1..)
         .unwrap_or_default()

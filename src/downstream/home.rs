@@ -48,6 +48,11 @@ impl Home {
         self.on_their_way == 0
     }
 
+    /// So many requests are on their way.
+    pub(super) fn on_their_way(&self) -> usize {
+        self.on_their_way
+    }
+
     /// One request is on its way.
     pub(super) fn is_one(&self) -> bool {
         self.on_their_way == 1

@@ -28,6 +28,14 @@ impl Outlet for Listener {
         !listens || core.account.holdings().know_all_before(read_at, task)
     }
 
+    fn may_finish(&self) -> bool {
+        let Some(session) = self.0.upgrade() else { return false };
+        let core = session.core.borrow();
+        core.pin
+            .as_ref()
+            .is_some_and(|pin| !pin.is_waiting() && !pin.is_tracked())
+    }
+
     fn frame(&self, frame: &[u8], _now: Instant) {
         if let Some(session) = self.0.upgrade() {
             session.pushed(frame);

@@ -60,6 +60,7 @@ mod subscribe;
 mod switch;
 mod task;
 mod transaction;
+mod unready;
 mod upload;
 mod waiter;
 

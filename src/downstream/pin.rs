@@ -87,6 +87,11 @@ impl Pin {
         self.blocking > 0 || self.monitoring || !self.subscriptions.is_empty()
     }
 
+    /// Whether the server tells it which keys change.
+    pub(super) fn is_tracked(&self) -> bool {
+        self.tracking.is_some()
+    }
+
     /// The beginning of a request was sent.
     pub(super) fn begin_upload(&mut self) {
         self.outstanding += 1;

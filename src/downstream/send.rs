@@ -96,8 +96,14 @@ impl Turn<'_> {
 
     /// A request that is not going to be sent: the client is told why, in its reply's place.
     pub(super) fn fail_unsent(&mut self, number: u64, op: Op, loss: &Loss) {
-        let (command, mut reply) = (op.command, Vec::new());
+        let mut reply = Vec::new();
         encode::error(&mut reply, loss_text(loss, false, op.writes).as_bytes());
+        self.answer_unsent(number, op, reply);
+    }
+
+    /// A request that is not going to be sent: this goes into its reply's place.
+    pub(super) fn answer_unsent(&mut self, number: u64, op: Op, mut reply: Vec<u8>) {
+        let command = op.command;
         let mut unsent = Forwarded::new(self.session, Some(number), op);
         match unsent.gather(&reply) {
             Gathered::Alone => {}

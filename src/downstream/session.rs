@@ -24,6 +24,7 @@ use super::pipeline::Pipeline;
 use super::pubsub::Listening;
 use super::replicas::Moving;
 use super::rights::Verdict;
+use super::unready::refused_fetch;
 use super::upload::Upload;
 use crate::coherence::{Causality, Delivery};
 use crate::command::Slot;
@@ -202,6 +203,13 @@ impl Core {
     /// Whether the client may send what only known clients may.
     pub(super) fn is_authenticated(&self) -> bool {
         self.account.is_authenticated()
+    }
+
+    /// A request has come back that is to be sent again. What was sent first is sent first again, even if it comes back once
+    /// more while others wait.
+    pub(super) fn bring_back(&mut self, again: Again) {
+        let place = self.sent_home.partition_point(|waiting| waiting.number <= again.number);
+        self.sent_home.insert(place, again);
     }
 
     /// Nothing is on its way on the home connection, and nothing waits for a fetch.
@@ -403,9 +411,16 @@ impl Session {
             Delivery::Home => {
                 let node = &self.context.shared.settings.upstream;
                 let again = Again::fetch(core, number, fetching, node);
-                core.sent_home.push(again);
+                core.bring_back(again);
             }
             Delivery::Reply(reply, shape) => {
+                let fetching = match refused_fetch(&self.context, core, number, fetching, reply, time::now()) {
+                    Err(fetching) => fetching,
+                    Ok(again) => {
+                        core.bring_back(again);
+                        return self.wake();
+                    }
+                };
                 core.causality.fetched(fetching.key);
                 core.saw_at_master(&[fetching.key], time::now());
                 let mut converted = Vec::new();

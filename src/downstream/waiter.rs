@@ -42,30 +42,12 @@ impl Waiter for Forwarded {
             }
             subscribe::Sorted::Reply => {}
         }
-        if self.is_refused_by_replica(frame, now) || (kind == b'-' && self.is_elsewhere(frame, now)) {
+        if self.is_refused_by_replica(frame, now)
+            || (kind == b'-' && (self.is_elsewhere(frame, now) || self.is_unready(frame, now)))
+        {
             return Taken::Refused;
         }
-        if let Special::Change(change) = &self.op.special {
-            change.refused(&self.session, self.number);
-        }
-        let whole;
-        let (kind, frame) = match self.gather(frame) {
-            Gathered::Alone => (kind, frame),
-            Gathered::Waiting => {
-                self.apply(now);
-                return self.part_done();
-            }
-            Gathered::Whole(reply) => {
-                whole = reply;
-                (whole.first().copied().unwrap_or(kind), whole.as_slice())
-            }
-        };
-        self.apply(now);
-        self.size = frame.len();
-        self.compare(kind, frame, true, now);
-        self.pass_on(kind, frame, now);
-        self.show(kind, frame);
-        self.done(kind, now)
+        self.answered(kind, frame, now)
     }
 
     fn part(&mut self, kind: u8, part: &[u8], first: bool, last: bool, now: Instant) {
@@ -98,7 +80,7 @@ impl Waiter for Forwarded {
 
     fn takes_parts(&self, kind: u8) -> bool {
         match &self.op.special {
-            Special::No | Special::Blocking | Special::Discard | Special::Keep => {
+            Special::No | Special::Try | Special::Blocking | Special::Discard | Special::Keep => {
                 !self.op.pinned || subscribe::is_reply(&self.session.core.borrow(), kind)
             }
             Special::Exec(_) => kind == b'*',
@@ -166,12 +148,12 @@ impl Waiter for Forwarded {
     fn refused(self, reply: &[u8], request: Option<&[u8]>, now: Instant) {
         match request {
             Some(request) if self.op.replica.is_some() && !Slots::says_elsewhere(reply) => self.ask_primary(request),
-            Some(request) => self.follow(reply, request, now),
+            Some(request) if Slots::says_elsewhere(reply) => self.follow(reply, request, now),
+            Some(request) => self.wait_until_ready(reply, request, now),
             None => {
-                // Not reached: the connection keeps what may be refused.
+                // In front of a single server not everything is kept that it may refuse.
                 let mut whole = self;
-                whole.pass_on(b'-', reply, now);
-                whole.done(b'-', now);
+                whole.answered(b'-', reply, now);
             }
         }
     }
@@ -236,6 +218,31 @@ impl Waiter for Forwarded {
 }
 
 impl Forwarded {
+    /// What a whole reply means that is to be passed on.
+    fn answered(&mut self, kind: u8, frame: &[u8], now: Instant) -> Taken {
+        if let Special::Change(change) = &self.op.special {
+            change.refused(&self.session, self.number);
+        }
+        let whole;
+        let (kind, frame) = match self.gather(frame) {
+            Gathered::Alone => (kind, frame),
+            Gathered::Waiting => {
+                self.apply(now);
+                return self.part_done();
+            }
+            Gathered::Whole(reply) => {
+                whole = reply;
+                (whole.first().copied().unwrap_or(kind), whole.as_slice())
+            }
+        };
+        self.apply(now);
+        self.size = frame.len();
+        self.compare(kind, frame, true, now);
+        self.pass_on(kind, frame, now);
+        self.show(kind, frame);
+        self.done(kind, now)
+    }
+
     /// What a reply that comes in parts means, beyond its bytes.
     fn begin_parts(&mut self, kind: u8) {
         self.partly = true;

@@ -34,7 +34,7 @@ pub use label::{
     SubscriberLoss, TouchResult, Unproved,
 };
 pub use latency::{BUCKETS, LatencyArray, LatencySnapshot, MAX_NANOS};
-pub use node::{NODE_ROWS, NodeFigures, NodeMetrics, REPLICA_ROWS, ReplicaFigures};
+pub use node::{LOAD_ROWS, LoadFigures, NODE_ROWS, NodeFigures, NodeMetrics, REPLICA_ROWS, ReplicaFigures};
 pub use process::PROCESS_ROWS;
 pub use render::CONTENT_TYPE;
 pub use rows::{COMMAND_ROWS, Metrics, ROWS, Values};

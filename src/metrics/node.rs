@@ -27,6 +27,32 @@ const LAG_BYTES: Row = Row {
     help: "Bytes of the master's replication stream that the replica lacked when it was asked last.",
 };
 
+/// The rows of every node that is connected to; each has the label `upstream`.
+pub const LOAD_ROWS: &[Row] = &[CIRCUIT, IN_FLIGHT];
+
+const CIRCUIT: Row = Row {
+    name: "nearhit_upstream_circuit",
+    kind: RowType::Gauge,
+    help: "0 while the node can be reached; 1: it could not, and the next request tries it, or one does; 2: it could not a moment \
+           ago, and requests fail at once. The worst that any worker knows.",
+};
+const IN_FLIGHT: Row = Row {
+    name: "nearhit_upstream_in_flight_requests",
+    kind: RowType::Gauge,
+    help: "Requests of clients that wait for the node's replies now.",
+};
+
+/// What is known of a node that is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadFigures {
+    /// Where it is.
+    pub upstream: String,
+    /// 0: closed, 1: half open, 2: open.
+    pub circuit: u8,
+    /// Requests that wait for replies.
+    pub in_flight: u64,
+}
+
 /// What is known of a replica now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaFigures {
@@ -91,6 +117,8 @@ pub struct NodeMetrics {
     figures: Mutex<NodeFigures>,
     /// The same for replicas.
     replicas: Mutex<Vec<ReplicaFigures>>,
+    /// The same for all nodes.
+    loads: Mutex<Vec<LoadFigures>>,
 }
 
 impl NodeMetrics {
@@ -100,6 +128,7 @@ impl NodeMetrics {
             upstream: upstream.into(),
             figures: Mutex::default(),
             replicas: Mutex::default(),
+            loads: Mutex::default(),
         }
     }
 
@@ -116,6 +145,26 @@ impl NodeMetrics {
     /// Sets what is known of the replicas now.
     pub fn set_replicas(&self, replicas: Vec<ReplicaFigures>) {
         *self.replicas.lock() = replicas;
+    }
+
+    /// Sets what is known of all nodes now.
+    pub fn set_loads(&self, loads: Vec<LoadFigures>) {
+        *self.loads.lock() = loads;
+    }
+
+    fn write_loads(&self, text: &mut Text) {
+        let loads = self.loads.lock();
+        if loads.is_empty() {
+            return;
+        }
+        let mut rows = |row: &Row, value: fn(&LoadFigures) -> u64| {
+            text.family(row);
+            for load in &*loads {
+                text.sample(row.name, "", &[("upstream", &load.upstream)], value(load));
+            }
+        };
+        rows(&CIRCUIT, |load| u64::from(load.circuit));
+        rows(&IN_FLIGHT, |load| load.in_flight);
     }
 
     fn write_replicas(&self, text: &mut Text) {
@@ -148,5 +197,6 @@ impl NodeMetrics {
         row(&INCARNATIONS, figures.incarnations as f64);
         row(&RECONNECTS, figures.reconnects as f64);
         self.write_replicas(text);
+        self.write_loads(text);
     }
 }

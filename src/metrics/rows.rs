@@ -125,6 +125,10 @@ rows! {
     pub upstream_connections: Gauges<Pool> = "nearhit_upstream_connections", "Connections to servers now.";
     pub upstream_connects: Counters<ConnectResult> = "nearhit_upstream_connects_total",
         "Attempts to connect to a server, by result.";
+    pub upstream_names_moved: Counter = "nearhit_upstream_names_moved_total",
+        "Times the host name of a node led no more to where nearhit was connected.";
+    pub upstream_connects_delayed: Counters<Pool> = "nearhit_upstream_connects_delayed_total",
+        "Connections to servers that waited for their turn (upstream.connect_rate).";
     pub upstream_lost: Counters<Lost> = "nearhit_upstream_lost_total", "Connections to servers lost, by reason.";
     pub uncertain_replies: Counter = "nearhit_uncertain_replies_total",
         "Writes whose connection was lost before the reply: nobody knows whether they took effect.";

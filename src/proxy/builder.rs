@@ -20,7 +20,7 @@ use crate::admin::{Console, Facts};
 use crate::cache::Policies;
 use crate::coherence::NearCache;
 use crate::command::CommandTable;
-use crate::config::{Address, CacheMode, Config, Listen, Policy, Reads, UpstreamUrl};
+use crate::config::{CacheMode, Config, Listen, Policy, Reads, UpstreamUrl};
 use crate::downstream::{Accounts, Cluster, Common, Partitions, Shared, Ticket};
 use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
@@ -29,7 +29,7 @@ use crate::time;
 use crate::tls::ClientTls;
 use crate::topology::{Owners, Roster, Topology};
 use crate::tracking::TrackingThread;
-use crate::upstream::{Gauges, Handshake, Identity, Whereabouts};
+use crate::upstream::{Gauges, Handshake, Identity, Resolve, Resolver, Teller, Whereabouts};
 
 /// Settings of a proxy that is not started yet.
 ///
@@ -55,6 +55,7 @@ pub struct Builder {
     /// The first thing that could not be understood; `start` says so.
     wrong: Option<Error>,
     process_metrics: bool,
+    resolver: Resolver,
 }
 
 impl Default for Builder {
@@ -66,6 +67,7 @@ impl Default for Builder {
             config,
             wrong: None,
             process_metrics: false,
+            resolver: Resolver::default(),
         }
     }
 }
@@ -109,6 +111,30 @@ impl Builder {
     #[must_use]
     pub fn reads(mut self, reads: Reads) -> Self {
         self.config.routing.reads = reads;
+        self
+    }
+
+    /// Sets who says where host names of servers lead. Default: the system's resolver.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use nearhit::upstream::{Resolve, Resolving};
+    ///
+    /// /// Whatever the name, the server is here.
+    /// struct Here;
+    ///
+    /// impl Resolve for Here {
+    ///     fn resolve<'a>(&'a self, _host: &'a str, port: u16) -> Resolving<'a> {
+    ///         Box::pin(async move { Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]) })
+    ///     }
+    /// }
+    ///
+    /// let proxy = nearhit::Proxy::builder().upstream("redis://cache.internal").resolver(Here);
+    /// # drop(proxy);
+    /// ```
+    #[must_use]
+    pub fn resolver(mut self, resolve: impl Resolve + 'static) -> Self {
+        self.resolver = Resolver::new(Arc::new(resolve));
         self
     }
 
@@ -158,7 +184,12 @@ impl Builder {
         let metrics_addr = metrics_listener
             .as_ref()
             .and_then(|listener| listener.local_addr().ok());
-        Parts::new(&config, self.process_metrics)?.start(&config, clients, metrics_listener, metrics_addr)
+        Parts::new(&config, self.process_metrics, self.resolver)?.start(
+            &config,
+            clients,
+            metrics_listener,
+            metrics_addr,
+        )
     }
 
     fn read<T>(&mut self, text: &str) -> Option<T>
@@ -190,14 +221,15 @@ struct Parts {
     tracking_thread: Option<TrackingThread>,
     found: watch::Sender<Arc<Topology>>,
     master: Whereabouts,
-    tell_master: watch::Sender<Option<Address>>,
+    tell_master: Teller,
+    resolver: Resolver,
     tell_owners: watch::Sender<Arc<Owners>>,
     /// How nodes are spoken to; `None`: in the clear.
     tls: Option<ClientTls>,
 }
 
 impl Parts {
-    fn new(config: &Config, process_metrics: bool) -> Result<Self> {
+    fn new(config: &Config, process_metrics: bool, resolver: Resolver) -> Result<Self> {
         let tls = config.upstream.client_tls()?;
         let table = CommandTable::builtin();
         let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now())
@@ -223,9 +255,16 @@ impl Parts {
         let tracking_thread = caching
             .then(|| TrackingThread::start(ladder, master.clone(), Arc::clone(&metrics)))
             .transpose()?;
-        let partitions = tracking_thread
-            .as_ref()
-            .map(|thread| opener(config, &cache, thread, &outboxes, cluster.as_ref(), tls.as_ref()));
+        let partitions = tracking_thread.as_ref().map(|thread| {
+            opener(
+                config,
+                &cache,
+                thread,
+                &outboxes,
+                cluster.as_ref(),
+                (tls.as_ref(), &resolver),
+            )
+        });
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
@@ -255,6 +294,7 @@ impl Parts {
             found,
             master,
             tell_master,
+            resolver,
             tell_owners,
             tls,
         })
@@ -270,7 +310,7 @@ impl Parts {
         let listening = clients.iter().map(Bound::address).collect();
         let workers = Workers::start(
             &self.shared,
-            &pool_settings(config, self.tls.as_ref()),
+            &pool_settings(config, self.tls.as_ref(), &self.resolver),
             &self.master,
             &self.gauges,
             self.inboxes,
@@ -283,7 +323,12 @@ impl Parts {
             handshake: Handshake {
                 version: Version::V2,
                 db: 0,
-                ..handshake(config, self.tls.as_ref(), self.shared.accounts.own().identity())
+                ..handshake(
+                    config,
+                    self.tls.as_ref(),
+                    &self.resolver,
+                    self.shared.accounts.own().identity(),
+                )
             },
             clients,
             metrics: metrics_listener,
@@ -295,10 +340,11 @@ impl Parts {
             nodes: Nodes {
                 discovery: discovery(
                     config,
-                    self.tls.as_ref(),
+                    (self.tls.as_ref(), &self.resolver),
                     self.shared.routing.is_some(),
                     Arc::clone(&self.shared.doubt),
                 ),
+                resolve_interval: config.upstream.resolve_interval,
                 found: self.found,
                 master: self.master,
                 tell_master: self.tell_master,
@@ -371,13 +417,13 @@ fn opener(
     thread: &TrackingThread,
     outboxes: &Outboxes,
     cluster: Option<&Cluster>,
-    tls: Option<&ClientTls>,
+    (tls, resolver): (Option<&ClientTls>, &Resolver),
 ) -> Box<dyn Partitions> {
     Box::new(Opener {
         cache: Arc::clone(cache),
         tracker: thread.tracker(),
         own: config.upstream.credentials(),
-        handshake: handshake(config, tls, &Identity::new(None)),
+        handshake: handshake(config, tls, resolver, &Identity::new(None)),
         outboxes: outboxes.clone(),
         cluster: cluster.cloned(),
     })

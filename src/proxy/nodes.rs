@@ -4,17 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{acl, learn};
 use crate::channel::Channel;
-use crate::config::Address;
+use crate::config::{Address, UpstreamPlace};
 use crate::discovery::{Discovery, Monitor};
 use crate::downstream::Shared;
 use crate::topology::{Owners, Topology};
-use crate::upstream::{Gauges, Handshake, Whereabouts};
+use crate::upstream::{Gauges, Handshake, Resolver, Teller, Whereabouts};
 
 /// What is known of the nodes, and who is told.
 pub(super) struct Nodes {
@@ -24,7 +25,9 @@ pub(super) struct Nodes {
     pub(super) found: watch::Sender<Arc<Topology>>,
     /// Where the master is, for all who connect to it.
     pub(super) master: Whereabouts,
-    pub(super) tell_master: watch::Sender<Option<Address>>,
+    pub(super) tell_master: Teller,
+    /// How often names are looked up; zero: never.
+    pub(super) resolve_interval: Duration,
     /// The zones of nodes that the configuration tells.
     pub(super) zones: HashMap<Address, String>,
     /// In a cluster, which node has what, for all who send requests.
@@ -75,12 +78,74 @@ impl Nodes {
             };
             tasks.spawn(monitor.watch(self.found.subscribe()));
         }
+        let Teller { place, turns } = self.tell_master;
+        let names = Names {
+            resolver: self.discovery.resolver.clone(),
+            patience: self.discovery.timeout,
+            listed: match &self.discovery.place {
+                UpstreamPlace::Nodes(nodes) => nodes.clone(),
+                UpstreamPlace::Sentinel { .. } | UpstreamPlace::Cluster { .. } => Vec::new(),
+            },
+            master: self.master,
+            turns,
+        };
+        if shared.cluster.is_none() && !self.resolve_interval.is_zero() {
+            tasks.spawn(names.follow(self.resolve_interval, Arc::clone(shared)));
+        }
         tasks.spawn(self.discovery.watch(self.found.clone()));
         if shared.cluster.is_some() {
             let (shared, news) = (Arc::clone(shared), self.found.subscribe());
             tasks.spawn(follow_shards(shared, news, self.tell_owners));
         }
-        tasks.spawn(follow(self.found, self.tell_master));
+        tasks.spawn(follow(self.found, place));
+    }
+}
+
+/// The host names of nodes, which may come to lead elsewhere.
+struct Names {
+    resolver: Resolver,
+    /// How long a look may take.
+    patience: Duration,
+    /// Nodes that the configuration lists.
+    listed: Vec<Address>,
+    master: Whereabouts,
+    /// Who connects to the master is told that its name leads elsewhere.
+    turns: watch::Sender<u64>,
+}
+
+impl Names {
+    async fn follow(self, every: Duration, shared: Arc<Shared>) {
+        loop {
+            tokio::time::sleep(every).await;
+            let master = self.master.now();
+            let others = self.listed.iter().filter(|listed| Some(*listed) != master.as_ref());
+            for address in others.chain(&master) {
+                if !self.has_moved(address).await {
+                    continue;
+                }
+                tracing::warn!(node = %address, "the name of the node leads elsewhere now; connections to where it led are left");
+                shared.metrics.upstream_names_moved.inc();
+                if master.as_ref() == Some(address) {
+                    self.turns.send_modify(|turns| *turns += 1);
+                }
+            }
+        }
+    }
+
+    async fn has_moved(&self, address: &Address) -> bool {
+        let looking = tokio::time::timeout(self.patience, self.resolver.has_moved(address));
+        match looking.await {
+            Ok(Ok(moved)) => moved,
+            // What is known stays: a resolver that is away says nothing about the node.
+            Ok(Err(error)) => {
+                tracing::debug!(node = %address, %error, "the name of the node could not be looked up");
+                false
+            }
+            Err(_) => {
+                tracing::debug!(node = %address, after = ?self.patience, "the name of the node could not be looked up in time");
+                false
+            }
+        }
     }
 }
 
@@ -135,14 +200,14 @@ async fn follow_shards(
 /// Does `work` with the master for as long as that is where it is, and once more wherever it is then.
 async fn at_master<F: Future<Output = ()>>(master: Whereabouts, handshake: Handshake, work: impl Fn(Handshake) -> F) {
     loop {
-        let address = master.known().await;
+        let here = master.known().await;
         let handshake = Handshake {
-            address: address.clone(),
+            address: here.address.clone(),
             ..handshake.clone()
         };
         tokio::select! {
             () = work(handshake) => return,
-            () = master.left(&address) => {}
+            () = master.left(&here) => {}
         }
     }
 }

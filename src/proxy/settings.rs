@@ -12,7 +12,7 @@ use crate::resp::Version;
 use crate::tls::ClientTls;
 use crate::topology::{Routing, Rules};
 use crate::tracking::{Ladder, Source};
-use crate::upstream::{Handshake, Identity, PoolSettings};
+use crate::upstream::{Handshake, Identity, PoolSettings, Resolver};
 
 /// Where invalidations may come from; no source at all means that nothing is cached.
 pub(super) fn ladder(config: &Config) -> Ladder {
@@ -68,7 +68,12 @@ pub(super) fn routing(config: &Config) -> Option<Arc<Routing>> {
     (by_policy || routing.reads != Reads::Master).then(|| Arc::new(Routing::new(rules, &config.policies)))
 }
 
-pub(super) fn discovery(config: &Config, tls: Option<&ClientTls>, find_replicas: bool, doubt: Arc<Hurry>) -> Discovery {
+pub(super) fn discovery(
+    config: &Config,
+    (tls, resolver): (Option<&ClientTls>, &Resolver),
+    find_replicas: bool,
+    doubt: Arc<Hurry>,
+) -> Discovery {
     let upstream = &config.upstream;
     Discovery {
         place: upstream.url.place.clone(),
@@ -81,6 +86,7 @@ pub(super) fn discovery(config: &Config, tls: Option<&ClientTls>, find_replicas:
         find_replicas,
         addresses: config.routing.addresses_by_announced(),
         doubt,
+        resolver: resolver.clone(),
     }
 }
 
@@ -147,7 +153,12 @@ pub(super) fn account_settings(config: &Config, partitions: Option<Box<dyn Parti
 }
 
 /// What connections say. Where they go is known once discovery has found the master.
-pub(super) fn handshake(config: &Config, tls: Option<&ClientTls>, identity: &Identity) -> Handshake {
+pub(super) fn handshake(
+    config: &Config,
+    tls: Option<&ClientTls>,
+    resolver: &Resolver,
+    identity: &Identity,
+) -> Handshake {
     let upstream = &config.upstream;
     Handshake {
         address: Address::nowhere(),
@@ -159,10 +170,11 @@ pub(super) fn handshake(config: &Config, tls: Option<&ClientTls>, identity: &Ide
         timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         reads_replica: false,
+        resolver: resolver.clone(),
     }
 }
 
-pub(super) fn pool_settings(config: &Config, tls: Option<&ClientTls>) -> PoolSettings {
+pub(super) fn pool_settings(config: &Config, tls: Option<&ClientTls>, resolver: &Resolver) -> PoolSettings {
     let upstream = &config.upstream;
     PoolSettings {
         address: None,
@@ -171,8 +183,10 @@ pub(super) fn pool_settings(config: &Config, tls: Option<&ClientTls>) -> PoolSet
         connect_timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         pinned_max: upstream.pinned_max as u64,
+        connect_rate: upstream.connect_rate as u64,
         idle_timeout: upstream.idle_identity_timeout,
-        keeps_requests: upstream.url.is_cluster(),
+        keeps_requests: !matches!(upstream.url.nodes(), Some([_])),
         reads_replica: false,
+        resolver: resolver.clone(),
     }
 }

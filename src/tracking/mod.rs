@@ -193,6 +193,7 @@ impl Tracker {
         let keeper = run::Keeper {
             handshake,
             master: self.master.clone(),
+            here: None,
             ladder: Arc::clone(&self.ladder),
             own,
             silent: Arc::clone(&self.silent),

@@ -15,7 +15,7 @@ use crate::coherence::{Delivery, Fill, NearCache, Origin, Stream};
 use crate::metrics::{FenceReason, InvalidationSource, Label, Metrics, Refusal};
 use crate::mutants::{Mutant, mutated};
 use crate::time;
-use crate::upstream::{Handshake, Loss, Whereabouts};
+use crate::upstream::{Handshake, Here, Loss, Whereabouts};
 
 /// Fills written in one go at most.
 const BATCH: usize = 256;
@@ -32,6 +32,8 @@ pub(super) struct Keeper<W, O> {
     /// What it says; its address is that of the node it is or was connected to last.
     pub(super) handshake: Handshake,
     pub(super) master: Whereabouts,
+    /// Where that was when it was connected last.
+    pub(super) here: Option<Here>,
     pub(super) ladder: Arc<Ladder>,
     /// It is nearhit's own user's: the one that writes the canary, and whose state is shown.
     pub(super) own: bool,
@@ -129,13 +131,15 @@ impl<W, O: Outbox<W>> Keeper<W, O> {
     /// Connects to the master, once it is known where that is. `None`: told to stop. `Some(None)`: it is elsewhere by now.
     async fn climb_at_master(&mut self, skip: u8) -> Option<Option<(Result<Up, NoneUp>, Vec<PassedOver>)>> {
         let master = self.master.clone();
-        self.handshake.address = self.while_refusing(master.known()).await?;
-        let (handshake, address) = (self.handshake.clone(), self.handshake.address.clone());
+        let here = self.while_refusing(master.known()).await?;
+        self.handshake.address = here.address.clone();
+        self.here = Some(here.clone());
+        let handshake = self.handshake.clone();
         let climbing = climb(Arc::clone(&self.ladder), handshake, skip);
         let climbing = async {
             tokio::select! {
                 climbed = climbing => Some(climbed),
-                () = master.left(&address) => None,
+                () = master.left(&here) => None,
             }
         };
         self.while_refusing(climbing).await
@@ -264,13 +268,19 @@ impl<W, O: Outbox<W>> Keeper<W, O> {
         let mut ticks = tokio::time::interval(self.cache.limits().max_staleness / 9);
         let (source, mut silent, retry) = (live.source, self.silent.subscribe(), Arc::clone(&self.retry));
         let best = self.ladder.sources.first() == Some(&source);
-        let (master, address) = (self.master.clone(), self.handshake.address.clone());
+        let (master, here) = (self.master.clone(), self.here.clone());
+        let left = async || {
+            // It was known when the connection was made.
+            if let Some(here) = &here {
+                master.left(here).await;
+            }
+        };
         loop {
             let step = tokio::select! {
                 // Biased: a node that is the master no more is not listened to. The canary is rare, and what it wants is short. Then what the server says, then new fills; the
                 // tick is only for quiet times.
                 biased;
-                () = master.left(&address) => {
+                () = left() => {
                     self.cache.note_fence(FenceReason::Moved);
                     return End::Lost("the node is not known to be the master any more".to_owned());
                 }

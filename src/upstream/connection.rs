@@ -26,6 +26,7 @@ use super::inbound::Io;
 use super::loss::Loss;
 use super::outbound::Outbound;
 use super::socket::Socket;
+use super::throttle::Admission;
 use super::waiter::{Ended, Outlet, Room, Waiter, Watcher};
 use crate::metrics::{Direction, WorkerRecorder};
 use crate::resp::ReplyLimits;
@@ -40,7 +41,7 @@ pub(super) struct Waiting<W> {
     pub(super) offset: u64,
     since: Instant,
     /// `None`: it may take as long as it likes (BLPOP).
-    limit: Option<Duration>,
+    pub(super) limit: Option<Duration>,
     /// It was told that its reply is late.
     told: bool,
 }
@@ -54,11 +55,11 @@ pub(super) struct State<W> {
     pub(super) progress: Instant,
     /// It has answered a request.
     pub(super) useful: bool,
-    phase: Phase,
+    pub(super) phase: Phase,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Connecting,
     Ready,
     Closed(Loss),
@@ -70,12 +71,14 @@ pub(super) struct Inner<W> {
     pub(super) recorder: Arc<WorkerRecorder>,
     /// Nobody new shares it; a shared one closes once all are answered.
     pub(super) retired: Cell<bool>,
+    /// It goes to where the node is no more; who has it may use it to the end.
+    pub(super) outdated: Cell<bool>,
     /// The connection's task, woken when there is something to write or it is to close.
     task: Cell<Option<Waker>>,
     /// Woken when everything is written.
     writer: Cell<Option<Waker>>,
     /// It is to close, and why.
-    closing: RefCell<Option<Loss>>,
+    pub(super) closing: RefCell<Option<Loss>>,
     /// Who it is to the server, once that is known.
     peer: Cell<Option<Peer>>,
     /// When the handshake had succeeded.
@@ -86,7 +89,7 @@ pub(super) struct Inner<W> {
 }
 
 /// A handle on one connection; clones are the same connection. Only usable on the thread that made it.
-pub struct Connection<W>(Rc<Inner<W>>);
+pub struct Connection<W>(pub(super) Rc<Inner<W>>);
 
 impl<W> Clone for Connection<W> {
     fn clone(&self) -> Self {
@@ -100,6 +103,16 @@ impl<W: Waiter + 'static> Connection<W> {
     /// # Panics
     /// Outside a tokio `LocalSet`.
     pub fn open(handshake: Handshake, recorder: Arc<WorkerRecorder>, watcher: impl Watcher + 'static) -> Self {
+        Self::open_when(Admission::Now, handshake, recorder, watcher)
+    }
+
+    /// The same, and begins when it is admitted.
+    pub(super) fn open_when(
+        admission: Admission,
+        handshake: Handshake,
+        recorder: Arc<WorkerRecorder>,
+        watcher: impl Watcher + 'static,
+    ) -> Self {
         let state = State {
             out: Outbound::default(),
             waiters: VecDeque::new(),
@@ -112,6 +125,7 @@ impl<W: Waiter + 'static> Connection<W> {
             state: RefCell::new(state),
             recorder,
             retired: Cell::new(false),
+            outdated: Cell::new(false),
             task: Cell::new(None),
             writer: Cell::new(None),
             closing: RefCell::new(None),
@@ -123,7 +137,7 @@ impl<W: Waiter + 'static> Connection<W> {
         let connection = Self(Rc::clone(&inner));
         let unwinding = EndsOnPanic(Rc::clone(&inner));
         tokio::task::spawn_local(async move {
-            inner.run(handshake).await;
+            inner.run(admission, handshake).await;
             drop(unwinding);
         });
         connection
@@ -198,21 +212,6 @@ impl<W: Waiter + 'static> Connection<W> {
         *self.0.outlet.borrow_mut() = outlet;
     }
 
-    /// Closes the socket; requests on their way are lost.
-    pub fn close(&self) {
-        self.close_because(Loss::Shutdown);
-    }
-
-    /// The same, and says why.
-    pub fn leave(&self, why: &str) {
-        self.close_because(Loss::Left(why.to_owned()));
-    }
-
-    fn close_because(&self, loss: Loss) {
-        self.0.closing.borrow_mut().get_or_insert(loss);
-        self.0.wake();
-    }
-
     /// Which client it is to the server; `None` until it is connected, or when the server does not tell.
     pub fn peer_id(&self) -> Option<i64> {
         self.0.peer.get().map(|peer| peer.id)
@@ -221,16 +220,6 @@ impl<W: Waiter + 'static> Connection<W> {
     /// Since when it is connected; `None`: it is not yet.
     pub fn up_since(&self) -> Option<Instant> {
         self.0.up_since.get()
-    }
-
-    /// Whether it has ended.
-    pub fn is_closed(&self) -> bool {
-        self.0.closing.borrow().is_some() || matches!(self.0.state.borrow().phase, Phase::Closed(_))
-    }
-
-    /// Whether it is not for new requests of anybody: it has ended, or waits for a reader.
-    pub fn is_retired(&self) -> bool {
-        self.0.retired.get() || self.is_closed()
     }
 
     /// Bytes of requests so far.
@@ -322,14 +311,14 @@ impl<W: Waiter> State<W> {
 }
 
 impl<W: Waiter> Inner<W> {
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(task) = self.task.take() {
             task.wake();
         }
     }
 
-    async fn run(self: Rc<Self>, handshake: Handshake) {
-        let loss = match self.connected(&handshake).await {
+    async fn run(self: Rc<Self>, admission: Admission, handshake: Handshake) {
+        let loss = match self.connected(admission, &handshake).await {
             Ok(socket) => {
                 self.state.borrow_mut().phase = Phase::Ready;
                 self.up_since.set(Some(time::now()));
@@ -347,8 +336,11 @@ impl<W: Waiter> Inner<W> {
     }
 
     /// The handshake, unless the connection is closed first.
-    async fn connected(&self, handshake: &Handshake) -> Result<Socket, Loss> {
-        let mut connecting = Box::pin(handshake::connect(handshake));
+    async fn connected(&self, admission: Admission, handshake: &Handshake) -> Result<Socket, Loss> {
+        let mut connecting = Box::pin(async {
+            admission.wait().await?;
+            handshake::connect(handshake).await
+        });
         poll_fn(|cx| {
             self.task.set(Some(cx.waker().clone()));
             if let Some(loss) = self.closing.borrow().clone() {

@@ -65,6 +65,7 @@ fn handshake(port: u16) -> Handshake {
         timeout: Duration::from_secs(5),
         max_reply_depth: 8,
         reads_replica: false,
+        resolver: super::Resolver::default(),
     }
 }
 

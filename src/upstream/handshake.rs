@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::identity::Identity;
 use super::loss::Loss;
+use super::resolve::Resolver;
 use super::socket::Socket;
 use crate::config::Address;
 use crate::resp::{ReplyError, ReplyLimits, ReplyScan, ReplyScanner, Value, Version, encode};
@@ -40,6 +41,8 @@ pub struct Handshake {
     pub max_reply_depth: usize,
     /// A replica in a cluster is to answer reads itself instead of naming its primary.
     pub reads_replica: bool,
+    /// Says where host names lead.
+    pub resolver: Resolver,
 }
 
 /// A connection that is up, and what the server said to HELLO (`None` in RESP2).
@@ -93,7 +96,7 @@ pub async fn connect(handshake: &Handshake) -> Result<Greeted, Loss> {
 /// The socket, with its TLS handshake done where there is to be one: every connection to a node begins here.
 async fn dial(handshake: &Handshake, waits_for_tls: &mut bool) -> Result<Socket, Loss> {
     let address = &handshake.address;
-    let socket = Socket::connect(address)
+    let socket = Socket::connect(address, &handshake.resolver)
         .await
         .map_err(|error| Loss::Connect(format!("connect to {address}: {error}")))?;
     let Some(tls) = &handshake.tls else {

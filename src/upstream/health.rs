@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::census::Circuit;
 use super::identity::Identity;
 use super::loss::Loss;
 use crate::resp::Version;
@@ -45,6 +46,10 @@ pub(super) struct Health {
     pub(super) last_failure: RefCell<Option<Loss>>,
     /// Before this, nothing is attempted on a suspect node.
     pub(super) retry_at: Cell<Instant>,
+    /// Since when the node is suspect, while it is.
+    since: Cell<Instant>,
+    /// Somebody is finding out.
+    probed: Cell<bool>,
     /// Handshakes that the node refused, and until when they are not tried again: that is an affair of this identity,
     /// database and protocol (a wrong password, a database that does not exist), not of the node.
     pub(super) refused: RefCell<HashMap<Home, (Loss, Instant)>>,
@@ -63,13 +68,33 @@ impl Health {
                 return failure.clone();
             }
             self.retry_at.set(deadline);
+            self.probed.set(true);
         }
         None
     }
 
     pub(super) fn failed(&self, loss: &Loss) {
-        self.retry_at.set(time::now().after(jittered_pause()));
-        *self.last_failure.borrow_mut() = Some(loss.clone());
+        let now = time::now();
+        self.retry_at.set(now.after(jittered_pause()));
+        self.probed.set(false);
+        if self.last_failure.borrow_mut().replace(loss.clone()).is_none() {
+            self.since.set(now);
+        }
+    }
+
+    /// An attempt has come to nothing that says anything about the node, or is about to: the next one may begin.
+    pub(super) fn unknown(&self) {
+        self.retry_at.set(Instant::ZERO);
+    }
+
+    /// Whether the node can be reached, and since when it cannot.
+    pub(super) fn circuit(&self, now: Instant) -> (Circuit, Instant) {
+        let circuit = match *self.last_failure.borrow() {
+            None => return (Circuit::Closed, Instant::ZERO),
+            Some(_) if self.probed.get() || now >= self.retry_at.get() => Circuit::HalfOpen,
+            Some(_) => Circuit::Open,
+        };
+        (circuit, self.since.get())
     }
 
     pub(super) fn refused(&self, home: &Home, loss: &Loss) {

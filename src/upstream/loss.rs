@@ -8,6 +8,8 @@ use std::time::Duration;
 pub enum Loss {
     /// It could not be connected.
     Connect(String),
+    /// It was not connected: too many others were being opened.
+    Crowded(String),
     /// The server refused the handshake; its own error line, without `-` and CRLF.
     Refused(String),
     /// The server closed it.
@@ -31,6 +33,7 @@ impl Loss {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
+            Self::Crowded(_) => "crowded",
             Self::Refused(_) => "refused",
             Self::Closed => "eof",
             Self::Io(_) | Self::Reset => "io",
@@ -42,14 +45,16 @@ impl Loss {
 
     /// Whether the connection never was one: nothing on it can have been executed.
     pub fn never_connected(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Refused(_))
+        matches!(self, Self::Connect(_) | Self::Crowded(_) | Self::Refused(_))
     }
 }
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(why) | Self::Refused(why) | Self::Io(why) | Self::Left(why) => f.write_str(why),
+            Self::Connect(why) | Self::Crowded(why) | Self::Refused(why) | Self::Io(why) | Self::Left(why) => {
+                f.write_str(why)
+            }
             Self::Closed => f.write_str("connection closed by the server"),
             Self::Reset => f.write_str("connection reset by the server"),
             Self::Protocol(what) => write!(f, "protocol error: {what}"),

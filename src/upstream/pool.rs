@@ -12,14 +12,18 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::census::Seat;
 use super::connection::Connection;
+use super::gauges::Gauges;
 use super::handshake::Handshake;
 use super::health::{Health, Home, Key, key};
 use super::identity::Identity;
 use super::loss::Loss;
+use super::resolve::Resolver;
+use super::throttle::{Admission, Rate, Throttle};
 use super::waiter::{Waiter, Watcher};
 use crate::config::Address;
 use crate::metrics::WorkerRecorder;
@@ -49,52 +53,16 @@ pub struct PoolSettings {
     pub max_reply_depth: usize,
     /// Pinned connections in use at most, over all workers.
     pub pinned_max: u64,
+    /// Connections opened a second at most, once `pinned_max` and some more were opened at once; 0: no limit.
+    pub connect_rate: u64,
     /// How long a shared connection of a database other than 0 is kept that nobody uses: clients choose databases.
     pub idle_timeout: Duration,
     /// Requests are kept until they are answered, however many there are: the node may say that another one has the key.
     pub keeps_requests: bool,
     /// The node is a replica in a cluster, and is read from.
     pub reads_replica: bool,
-}
-
-/// Connection counts over all workers, for metrics and the pinned limit.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    /// The server answers the control thread's PING.
-    pub reachable: AtomicBool,
-    /// Shared connections that are open or connecting.
-    pub shared: AtomicU64,
-    /// Pinned connections that are open or connecting.
-    pub pinned: AtomicU64,
-    /// Connections ever begun.
-    pub opened: AtomicU64,
-    /// Of these: never came up.
-    pub failed: AtomicU64,
-    /// Connections lost, by reason: eof, io, protocol, timeout, shutdown.
-    pub lost: [AtomicU64; 5],
-}
-
-impl Gauges {
-    /// The reasons [`Gauges::lost`] counts, in its order.
-    pub const LOST: [&'static str; 5] = ["eof", "io", "protocol", "timeout", "shutdown"];
-
-    fn of(&self, pinned: bool) -> &AtomicU64 {
-        if pinned { &self.pinned } else { &self.shared }
-    }
-
-    fn count(&self, loss: &Loss) {
-        if loss.never_connected() {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        }
-        let label = loss.label();
-        if let Some(counter) = Self::LOST
-            .iter()
-            .position(|&name| name == label)
-            .and_then(|at| self.lost.get(at))
-        {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    /// Says where host names lead.
+    pub resolver: Resolver,
 }
 
 /// A shared connection.
@@ -113,13 +81,14 @@ struct Watch {
     gauges: Arc<Gauges>,
     pinned: bool,
     came_up: Cell<bool>,
+    throttle: Option<(Arc<Throttle>, Rate)>,
 }
 
 impl Watcher for Watch {
     fn ready(&self) {
         self.came_up.set(true);
         // The next one may be opened; the node is believed in once it has answered something.
-        self.health.retry_at.set(Instant::ZERO);
+        self.health.unknown();
     }
 
     fn useful(&self) {
@@ -133,11 +102,14 @@ impl Watcher for Watch {
     fn ended(&self, loss: &Loss, useful: bool) {
         self.gauges.of(self.pinned).fetch_sub(1, Ordering::Relaxed);
         self.gauges.count(loss);
+        if let (Loss::Connect(_), Some((throttle, rate))) = (loss, &self.throttle) {
+            throttle.give_back(rate);
+        }
         match loss {
             // It says nothing about the node. If it was the one attempt, the next one may begin.
-            Loss::Shutdown | Loss::Left(_) => self.health.retry_at.set(Instant::ZERO),
+            Loss::Shutdown | Loss::Left(_) | Loss::Crowded(_) => self.health.unknown(),
             Loss::Refused(_) => {
-                self.health.retry_at.set(Instant::ZERO);
+                self.health.unknown();
                 self.health.refused(&self.home, loss);
             }
             // Whoever waits in a blocking command has no answer yet when it is killed, or its user is deleted. That is an
@@ -164,6 +136,8 @@ pub struct Pool<W> {
     /// How often a shared connection was retired.
     era: Rc<Cell<u64>>,
     gauges: Arc<Gauges>,
+    /// Where it says what it knows of the node; `None`: it is not known where that is.
+    seat: Option<Arc<Seat>>,
     recorder: Arc<WorkerRecorder>,
 }
 
@@ -171,6 +145,7 @@ impl<W: Waiter + 'static> Pool<W> {
     /// A pool without connections; they are opened on use.
     pub fn new(settings: PoolSettings, gauges: Arc<Gauges>, recorder: Arc<WorkerRecorder>) -> Self {
         Self {
+            seat: settings.address.as_ref().map(|address| gauges.census.seat(address)),
             settings,
             stranger: Identity::new(None),
             shared: HashMap::default(),
@@ -305,19 +280,30 @@ impl<W: Waiter + 'static> Pool<W> {
     /// Gives a pinned connection back that is in the state it was handed out in.
     pub fn release(&mut self, connection: Connection<W>, identity: &Identity, db: u32, version: Version) {
         connection.set_outlet(None);
+        let (rate, now) = (self.rate(), time::now());
+        let scarce = self
+            .seat
+            .as_ref()
+            .is_some_and(|seat| seat.throttle().is_scarce(&rate, now));
         let idle = self.idle.entry(Home::new(identity, db, version)).or_default();
         // Connections kept idle here count against the limit of all workers; they must not use it up.
         let roomy = self.gauges.pinned.load(Ordering::Relaxed) <= self.settings.pinned_max / 2;
-        if roomy && idle.len() < IDLE_PINNED && connection.in_flight() == 0 && !connection.is_closed() {
+        let worth_it = idle.len() < IDLE_PINNED || scarce;
+        if roomy && worth_it && connection.in_flight() == 0 && !connection.is_retired() {
             idle.push(connection);
         } else {
             connection.close();
         }
     }
 
-    /// Closes what belongs to identities nobody has any more and what nobody uses, and forgets what was closed. Call it
-    /// about ten times a second.
+    /// Closes what belongs to identities nobody has any more and what nobody uses, forgets what was closed, and writes down
+    /// how much is on its way. Call it about ten times a second.
     pub fn tidy(&mut self, now: Instant) {
+        if let Some(seat) = &self.seat {
+            let in_flight: usize = self.all().map(Connection::in_flight).sum();
+            let (circuit, since) = self.health.circuit(now);
+            seat.write(in_flight as u64, circuit, since);
+        }
         for shared in self.shared.values_mut().filter(|shared| shared.home.db != 0) {
             let asked = shared.connection.asked();
             if shared.idle.0 != asked || shared.connection.in_flight() > 0 {
@@ -377,9 +363,25 @@ impl<W: Waiter + 'static> Pool<W> {
             None => NO_MASTER.to_owned(),
         };
         self.leave(&why);
+        self.seat = address.as_ref().map(|address| self.gauges.census.seat(address));
         self.settings.address = address;
         // What was found out about another node says nothing about this one.
         self.health = Rc::default();
+    }
+
+    /// From here on the name of the node leads elsewhere. What is on its way is answered yet; nothing new goes there, but over
+    /// connections that are held for one client each, as long as these are.
+    pub fn renew(&mut self) {
+        let shared = self.shared.values().map(|shared| &shared.connection);
+        shared.chain(&self.retired).for_each(Connection::retire);
+        for connection in self.idle.drain().flat_map(|(_, idle)| idle) {
+            connection.close();
+        }
+        for connection in &self.pinned {
+            connection.outdate("the name of the node leads elsewhere now");
+        }
+        self.health = Rc::default();
+        self.begin_era();
     }
 
     /// What another pool of the same kind is made of.
@@ -412,16 +414,35 @@ impl<W: Waiter + 'static> Pool<W> {
             timeout: self.settings.connect_timeout,
             max_reply_depth: self.settings.max_reply_depth,
             reads_replica: self.settings.reads_replica,
+            resolver: self.settings.resolver.clone(),
         })
+    }
+
+    fn rate(&self) -> Rate {
+        Rate {
+            per_second: self.settings.connect_rate,
+            burst: self.settings.pinned_max,
+            patience: self.settings.connect_timeout,
+        }
     }
 
     fn open(&self, home: &Home, pinned: bool) -> Result<Connection<W>, Loss> {
         let now = time::now();
-        let deadline = now.after(self.settings.connect_timeout);
+        // It may have to wait for its turn for as long as it may then take.
+        let deadline = now.after(self.settings.connect_timeout * 2);
         if let Some(loss) = self.health.objection(home, now, deadline) {
             return Err(loss);
         }
         let handshake = self.handshake(&home.identity, home.db, home.version)?;
+        let rate = self.rate();
+        let throttle = self.seat.as_ref().map(|seat| Arc::clone(seat.throttle()));
+        let admission = throttle.as_ref().map_or(Admission::Now, |throttle| {
+            throttle.take(&rate, pinned, &handshake.address, now)
+        });
+        if let (false, [shared, own]) = (admission == Admission::Now, &self.gauges.delayed) {
+            let delayed = if pinned { own } else { shared };
+            delayed.fetch_add(1, Ordering::Relaxed);
+        }
         self.gauges.of(pinned).fetch_add(1, Ordering::Relaxed);
         self.gauges.opened.fetch_add(1, Ordering::Relaxed);
         let watch = Watch {
@@ -431,8 +452,9 @@ impl<W: Waiter + 'static> Pool<W> {
             gauges: Arc::clone(&self.gauges),
             pinned,
             came_up: Cell::new(false),
+            throttle: throttle.map(|throttle| (throttle, rate)),
         };
-        let connection = Connection::open(handshake, Arc::clone(&self.recorder), watch);
+        let connection = Connection::open_when(admission, handshake, Arc::clone(&self.recorder), watch);
         if self.settings.keeps_requests && !pinned {
             connection.keep_requests();
         }

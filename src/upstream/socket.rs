@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::resolve::Resolver;
 use super::tls::TlsSocket;
 use super::unix::UnixSocket;
 use crate::config::Address;
@@ -25,14 +26,16 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Connects to `address`; a host name is resolved now, and all its addresses are tried.
+    /// Connects to `address`; a host name is resolved now by `resolver`, and all its addresses are tried.
     ///
     /// # Errors
     /// The operating system's.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
+    pub async fn connect(address: &Address, resolver: &Resolver) -> io::Result<Self> {
         match address {
             Address::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                let found = resolver.resolve(host, *port).await?;
+                let stream = TcpStream::connect(found.as_slice()).await?;
+                resolver.connected(host, *port, stream.peer_addr()?);
                 stream.set_nodelay(true)?;
                 // A peer that vanished is found by the kernel even when nothing is written.
                 let keepalive = socket2::TcpKeepalive::new()

@@ -91,6 +91,11 @@ pub trait Outlet {
     fn may_hear(&self, _read_at: Instant, _task: &Waker) -> bool {
         true
     }
+    /// Whether who has the connection may go on with it to the end, although the node is elsewhere: they do not listen for
+    /// something that will not be said there any more.
+    fn may_finish(&self) -> bool {
+        false
+    }
     /// A frame that answers nobody. `now` was read after it was.
     fn frame(&self, frame: &[u8], now: Instant);
     /// The connection has ended, and every waiter was told.

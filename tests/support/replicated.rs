@@ -6,7 +6,7 @@ use super::wait::wait_for;
 use ::nearhit::config::{Address, Credentials, UpstreamPlace};
 use ::nearhit::discovery::{Discovery, Hurry};
 use ::nearhit::topology::Topology;
-use ::nearhit::upstream::Identity;
+use ::nearhit::upstream::{Identity, Resolver};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -214,6 +214,7 @@ impl Discovered {
             find_replicas,
             addresses,
             doubt: Arc::clone(&doubt),
+            resolver: Resolver::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

@@ -148,7 +148,13 @@ impl Context {
                 self.pool.borrow().begin_era();
             }
         }
-        self.pool.borrow_mut().move_to(address);
+        self.gate.open();
+        let mut pool = self.pool.borrow_mut();
+        pool.move_to(address);
+        let turn = self.shared.master.turn();
+        if self.turn.replace(turn) != turn {
+            pool.renew();
+        }
     }
 
     /// Discovery says who has which slot.

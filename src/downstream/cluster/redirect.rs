@@ -25,7 +25,7 @@ use crate::upstream::jittered_pause;
 const MOST_HOPS: u8 = 5;
 /// How long a request is sent again for all together. As long as replies of a failover take on small clusters is too long for
 /// most clients; they are told what the cluster says.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(in crate::downstream) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a node says the key is.
 #[derive(Debug, PartialEq, Eq)]

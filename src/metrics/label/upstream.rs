@@ -59,6 +59,8 @@ label! {
         Ok = "ok",
         /// Not.
         Failed = "failed",
+        /// Not begun: too many others were being opened (`upstream.connect_rate`).
+        Crowded = "crowded",
     }
 }
 
@@ -133,7 +135,15 @@ label! {
         Ask = "ask",
         /// Sent once more a little later: the cluster does not know who has the slot, or has only some of the keys there.
         Unsettled = "unsettled",
-        /// Answered with an error: it was sent again twice before.
+        /// Sent again: the server was no master, or is none any more.
+        ReadOnly = "readonly",
+        /// Sent again: the server was loading its data.
+        Loading = "loading",
+        /// Sent again: the server was a replica without its master.
+        MasterDown = "masterdown",
+        /// Answered with the server's refusal: something that the client had sent behind it has run.
+        Overtaken = "overtaken",
+        /// Answered with an error: it was sent again twice before, or for a second.
         Exhausted = "exhausted",
         /// Answered with an error: too many were sent again lately.
         Budget = "budget",
