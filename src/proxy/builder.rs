@@ -14,7 +14,9 @@ use super::handle::Proxy;
 use super::listen::{self, Bound};
 use super::nodes::Nodes;
 use super::partitions::Opener;
-use super::settings::{account_settings, discovery, handshake, ladder, limits, pool_settings, routing, settings};
+use super::settings::{
+    Dialing, account_settings, discovery, handshake, ladder, limits, pool_settings, routing, settings,
+};
 use super::worker::{self, Outboxes, Workers};
 use crate::admin::{Console, Facts};
 use crate::cache::Policies;
@@ -26,7 +28,6 @@ use crate::error::{Error, Result};
 use crate::metrics::{InvalidationSource, Metrics};
 use crate::resp::Version;
 use crate::time;
-use crate::tls::ClientTls;
 use crate::topology::{Owners, Roster, Topology};
 use crate::tracking::TrackingThread;
 use crate::upstream::{Gauges, Handshake, Identity, Resolve, Resolver, Teller, Whereabouts};
@@ -212,6 +213,14 @@ fn check(config: &Config) -> Result<()> {
     checked.validate().map_err(Error::from)
 }
 
+fn metrics(config: &Config, table: &CommandTable, process_metrics: bool) -> Arc<Metrics> {
+    let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now())
+        .with_process(process_metrics)
+        .with_upstream(&config.upstream.url.name())
+        .with_policies(config.policies.iter().map(|policy| policy.name.as_str()));
+    Arc::new(metrics)
+}
+
 /// What is made before any thread is.
 struct Parts {
     shared: Arc<Shared>,
@@ -222,21 +231,18 @@ struct Parts {
     found: watch::Sender<Arc<Topology>>,
     master: Whereabouts,
     tell_master: Teller,
-    resolver: Resolver,
+    dialing: Dialing,
     tell_owners: watch::Sender<Arc<Owners>>,
-    /// How nodes are spoken to; `None`: in the clear.
-    tls: Option<ClientTls>,
 }
 
 impl Parts {
     fn new(config: &Config, process_metrics: bool, resolver: Resolver) -> Result<Self> {
-        let tls = config.upstream.client_tls()?;
+        let dialing = Dialing {
+            tls: config.upstream.client_tls()?,
+            resolver,
+        };
         let table = CommandTable::builtin();
-        let metrics = Metrics::new(table.iter().map(|row| row.name().to_owned()), time::now())
-            .with_process(process_metrics)
-            .with_upstream(&config.upstream.url.name())
-            .with_policies(config.policies.iter().map(|policy| policy.name.as_str()));
-        let metrics = Arc::new(metrics);
+        let metrics = metrics(config, &table, process_metrics);
         let policies = Policies::new(&config.policies, |name| {
             table.by_name(&name.to_lowercase()).map(|row| row.id().number())
         });
@@ -255,16 +261,9 @@ impl Parts {
         let tracking_thread = caching
             .then(|| TrackingThread::start(ladder, master.clone(), Arc::clone(&metrics)))
             .transpose()?;
-        let partitions = tracking_thread.as_ref().map(|thread| {
-            opener(
-                config,
-                &cache,
-                thread,
-                &outboxes,
-                cluster.as_ref(),
-                (tls.as_ref(), &resolver),
-            )
-        });
+        let partitions = tracking_thread
+            .as_ref()
+            .map(|thread| opener(config, &cache, thread, &outboxes, cluster.as_ref(), &dialing));
         let shared = Arc::new(Shared {
             cache,
             table: ArcSwap::from_pointee(table),
@@ -294,9 +293,8 @@ impl Parts {
             found,
             master,
             tell_master,
-            resolver,
+            dialing,
             tell_owners,
-            tls,
         })
     }
 
@@ -310,7 +308,7 @@ impl Parts {
         let listening = clients.iter().map(Bound::address).collect();
         let workers = Workers::start(
             &self.shared,
-            &pool_settings(config, self.tls.as_ref(), &self.resolver),
+            &pool_settings(config, &self.dialing),
             &self.master,
             &self.gauges,
             self.inboxes,
@@ -323,12 +321,7 @@ impl Parts {
             handshake: Handshake {
                 version: Version::V2,
                 db: 0,
-                ..handshake(
-                    config,
-                    self.tls.as_ref(),
-                    &self.resolver,
-                    self.shared.accounts.own().identity(),
-                )
+                ..handshake(config, &self.dialing, self.shared.accounts.own().identity())
             },
             clients,
             metrics: metrics_listener,
@@ -340,7 +333,7 @@ impl Parts {
             nodes: Nodes {
                 discovery: discovery(
                     config,
-                    (self.tls.as_ref(), &self.resolver),
+                    &self.dialing,
                     self.shared.routing.is_some(),
                     Arc::clone(&self.shared.doubt),
                 ),
@@ -417,13 +410,13 @@ fn opener(
     thread: &TrackingThread,
     outboxes: &Outboxes,
     cluster: Option<&Cluster>,
-    (tls, resolver): (Option<&ClientTls>, &Resolver),
+    dialing: &Dialing,
 ) -> Box<dyn Partitions> {
     Box::new(Opener {
         cache: Arc::clone(cache),
         tracker: thread.tracker(),
         own: config.upstream.credentials(),
-        handshake: handshake(config, tls, resolver, &Identity::new(None)),
+        handshake: handshake(config, dialing, &Identity::new(None)),
         outboxes: outboxes.clone(),
         cluster: cluster.cloned(),
     })

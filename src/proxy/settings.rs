@@ -68,16 +68,19 @@ pub(super) fn routing(config: &Config) -> Option<Arc<Routing>> {
     (by_policy || routing.reads != Reads::Master).then(|| Arc::new(Routing::new(rules, &config.policies)))
 }
 
-pub(super) fn discovery(
-    config: &Config,
-    (tls, resolver): (Option<&ClientTls>, &Resolver),
-    find_replicas: bool,
-    doubt: Arc<Hurry>,
-) -> Discovery {
+/// How nodes are connected to.
+pub(super) struct Dialing {
+    /// `None`: in the clear.
+    pub(super) tls: Option<ClientTls>,
+    /// Who says where host names lead.
+    pub(super) resolver: Resolver,
+}
+
+pub(super) fn discovery(config: &Config, dialing: &Dialing, find_replicas: bool, doubt: Arc<Hurry>) -> Discovery {
     let upstream = &config.upstream;
     Discovery {
         place: upstream.url.place.clone(),
-        tls: tls.cloned(),
+        tls: dialing.tls.clone(),
         identity: Identity::new(upstream.credentials()),
         sentinel_identity: Identity::new(config.sentinel.credentials()),
         client_name: upstream.client_name.to_string(),
@@ -86,7 +89,7 @@ pub(super) fn discovery(
         find_replicas,
         addresses: config.routing.addresses_by_announced(),
         doubt,
-        resolver: resolver.clone(),
+        resolver: dialing.resolver.clone(),
     }
 }
 
@@ -153,16 +156,11 @@ pub(super) fn account_settings(config: &Config, partitions: Option<Box<dyn Parti
 }
 
 /// What connections say. Where they go is known once discovery has found the master.
-pub(super) fn handshake(
-    config: &Config,
-    tls: Option<&ClientTls>,
-    resolver: &Resolver,
-    identity: &Identity,
-) -> Handshake {
+pub(super) fn handshake(config: &Config, dialing: &Dialing, identity: &Identity) -> Handshake {
     let upstream = &config.upstream;
     Handshake {
         address: Address::nowhere(),
-        tls: tls.cloned(),
+        tls: dialing.tls.clone(),
         identity: identity.clone(),
         version: Version::V3,
         db: upstream.url.db,
@@ -170,15 +168,15 @@ pub(super) fn handshake(
         timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
         reads_replica: false,
-        resolver: resolver.clone(),
+        resolver: dialing.resolver.clone(),
     }
 }
 
-pub(super) fn pool_settings(config: &Config, tls: Option<&ClientTls>, resolver: &Resolver) -> PoolSettings {
+pub(super) fn pool_settings(config: &Config, dialing: &Dialing) -> PoolSettings {
     let upstream = &config.upstream;
     PoolSettings {
         address: None,
-        tls: tls.cloned(),
+        tls: dialing.tls.clone(),
         client_name: upstream.client_name.to_string(),
         connect_timeout: upstream.connect_timeout,
         max_reply_depth: config.server.limits.max_reply_depth,
@@ -187,6 +185,6 @@ pub(super) fn pool_settings(config: &Config, tls: Option<&ClientTls>, resolver: 
         idle_timeout: upstream.idle_identity_timeout,
         keeps_requests: !matches!(upstream.url.nodes(), Some([_])),
         reads_replica: false,
-        resolver: resolver.clone(),
+        resolver: dialing.resolver.clone(),
     }
 }
