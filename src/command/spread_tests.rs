@@ -4,8 +4,9 @@ use crate::resp::{RequestLimits, RequestScanner};
 
 /// All rows that are not spread as their keys suggest.
 #[rustfmt::skip] // One line a merge.
-const SPREAD: [(Spread, &[&str]); 12] = [
+const SPREAD: [(Spread, &[&str]); 13] = [
     (Spread::Scan, &["scan"]),
+    (Spread::Sketches, &["pfcount"]),
     (Spread::Keys(Merge::Values), &["mget"]),
     (Spread::Keys(Merge::Same), &["mset"]),
     (Spread::Keys(Merge::Sum), &["del", "exists", "touch", "unlink"]),
@@ -57,7 +58,7 @@ fn a_row_is_spread_by_its_keys_unless_it_is_listed_here() {
 #[test]
 fn what_is_split_by_its_keys_says_plainly_where_they_are() {
     for row in CommandTable::builtin().iter() {
-        if matches!(row.spread, Spread::Keys(_)) {
+        if matches!(row.spread, Spread::Keys(_) | Spread::Sketches) {
             assert!(matches!(row.keys, Keys::Range { last: -1, .. }), "{}", row.name());
         }
     }
