@@ -16,7 +16,7 @@ use differential_support::runs::{PLAIN, Run, run};
 const RUN: Run = Run {
     file: "differential",
     base: 0,
-    sequences: 600,
+    sequences: 400,
     fail_over_after: None,
 };
 
