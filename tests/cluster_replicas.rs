@@ -91,16 +91,23 @@ fn the_keys_of_a_slot_that_moves_are_never_missing() {
         }
     };
     for _ in 0..5 {
-        cluster.begin_move(slot, from, to);
-        read();
-        cluster.move_keys(slot, from, to);
-        read();
-        cluster.end_move(slot, from, to);
-        read();
+        move_slowly(&cluster, slot, [from, to], &mut read);
         cluster.move_slot(slot, to, from);
         read();
     }
     read_at_a_replica(&proxy, &mut client, &keys[0], "there");
+}
+
+/// Moves a slot, and does something after each step.
+fn move_slowly(cluster: &RedisCluster, slot: u16, [from, to]: [usize; 2], then: &mut impl FnMut()) {
+    for step in [
+        RedisCluster::begin_move,
+        RedisCluster::move_keys,
+        RedisCluster::end_move,
+    ] {
+        step(cluster, slot, from, to);
+        then();
+    }
 }
 
 /// A replica does not know that keys are on the move, and what a script makes of that cannot be seen from its reply.
@@ -120,12 +127,7 @@ fn scripts_run_at_the_primaries_and_find_the_keys_of_a_slot_that_moves() {
         }
     };
     run();
-    cluster.begin_move(slot, from, to);
-    run();
-    cluster.move_keys(slot, from, to);
-    run();
-    cluster.end_move(slot, from, to);
-    run();
+    move_slowly(&cluster, slot, [from, to], &mut run);
     for shard in 0..3 {
         let commands = cluster
             .node(cluster.replica_of(shard))

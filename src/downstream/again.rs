@@ -12,7 +12,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::attribute::Source;
-use super::forward::{Forwarded, Op};
+use super::forward::{Forwarded, Op, Special};
+use super::pin::Pin;
 use super::request::Turn;
 use super::session::{Core, Fetching, Session};
 use super::unready::{Refusal, Verdict};
@@ -110,6 +111,17 @@ impl Budget {
 }
 
 impl Forwarded {
+    /// Whether the session may send the request once more that a node has not run: for what it is, and as far as its reply has
+    /// come.
+    pub(super) fn may_be_put_back(&self) -> bool {
+        let may_move = match self.op.special {
+            // What waited for an element is sent away when its slot is, and what began to wait a moment too late.
+            Special::Blocking => self.session.core.borrow().pin.as_ref().is_some_and(Pin::is_for_one),
+            _ => self.op.may_move(),
+        };
+        may_move && self.number.is_some() && !self.late && !self.partly && !self.is_over()
+    }
+
     /// Whether the request may be sent again, now that its connection is lost.
     pub(super) fn may_ask_again(&self, ended: &Ended<'_>) -> bool {
         let op = &self.op;

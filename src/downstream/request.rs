@@ -12,7 +12,7 @@ use super::forward::{Forwarded, Op, Special};
 use super::monitor;
 use super::rights::{AclChange, is_http};
 use super::session::{Core, Replies, Session};
-use crate::coherence::{Keys as Hashes, Sight};
+use crate::coherence::{Keys, Sight};
 use crate::command::{Cacheable, Command, CommandTable, Effect, Last, Lookup, Pin, Place, Slot, error_text, flag};
 use crate::metrics::{OTHER, Outcome};
 use crate::mutants::{Mutant, mutated};
@@ -399,7 +399,7 @@ impl<'a> Turn<'a> {
         self.core.switching = special.ends_user();
         let writes = may_write(command);
         let op = Op {
-            keys: Hashes::from(self.core.keys.as_slice()),
+            keys: Keys::from(self.core.keys.as_slice()),
             effect,
             writes,
             special,
@@ -431,7 +431,7 @@ impl<'a> Turn<'a> {
             return flow;
         }
         let op = Op {
-            keys: Hashes::from(self.core.keys.as_slice()),
+            keys: Keys::from(self.core.keys.as_slice()),
             effect: Effect::Read,
             ..Op::plain(command.id().number(), self.now)
         };

@@ -18,7 +18,6 @@ use super::again::Again;
 use super::cluster::redirect::PATIENCE;
 use super::context::Context;
 use super::forward::{Forwarded, Special, error_kind};
-use super::pin::Pin;
 use super::request::Turn;
 use super::session::{Core, Fetching};
 use crate::metrics::{Origin, Retry};
@@ -128,17 +127,7 @@ impl Forwarded {
             return false;
         }
         let op = &self.op;
-        let plain = match op.special {
-            Special::Blocking => self.session.core.borrow().pin.as_ref().is_some_and(Pin::is_for_one),
-            _ => op.may_move(),
-        };
-        let may = plain
-            && op.is_servers_word()
-            && self.number.is_some()
-            && !self.applied
-            && !self.late
-            && !self.partly
-            && !self.is_over();
+        let may = self.may_be_put_back() && op.is_servers_word() && !self.applied;
         let in_time = now.since(op.started) < context.patience();
         if may && !in_time {
             context.shared.metrics.retries.inc(Retry::Exhausted);

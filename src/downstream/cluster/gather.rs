@@ -268,11 +268,11 @@ fn integer(reply: &[u8]) -> Option<i64> {
     canonical(reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?)
 }
 
-fn is_error(reply: &[u8]) -> bool {
+pub(super) fn is_error(reply: &[u8]) -> bool {
     matches!(reply.first(), Some(b'-' | b'!'))
 }
 
-fn is_null(reply: &[u8]) -> bool {
+pub(super) fn is_null(reply: &[u8]) -> bool {
     matches!(reply, b"$-1\r\n" | b"_\r\n" | b"*-1\r\n")
 }
 

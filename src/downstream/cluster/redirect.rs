@@ -15,7 +15,6 @@ use crate::command::Slot;
 use crate::config::Address;
 use crate::downstream::context::Context;
 use crate::downstream::forward::{Forwarded, Special};
-use crate::downstream::pin::Pin;
 use crate::metrics::Retry;
 use crate::time::Instant;
 use crate::topology::NodeId;
@@ -117,11 +116,6 @@ impl Forwarded {
             return false;
         }
         let op = &self.op;
-        let plain = match op.special {
-            // What waited for an element is sent away when its slot is, and what began to wait a moment too late.
-            Special::Blocking => self.session.core.borrow().pin.as_ref().is_some_and(Pin::is_for_one),
-            _ => op.may_move(),
-        };
         // Something behind it on several keys may have run where it did not.
         let in_order = !reply.starts_with(b"-TRYAGAIN ") || {
             let core = self.session.core.borrow();
@@ -132,14 +126,10 @@ impl Forwarded {
             || (reply.starts_with(b"-MOVED ")
                 && matches!(op.special, Special::No)
                 && self.session.core.borrow().home.is_one());
-        let follows = plain
+        let follows = self.may_be_put_back()
             && in_order
             && told
-            && self.number.is_some()
-            && !self.late
-            && !self.partly
-            && (now.since(op.started) < PATIENCE || (matches!(op.special, Special::Blocking) && op.hops == 0))
-            && !self.is_over();
+            && (now.since(op.started) < PATIENCE || (matches!(op.special, Special::Blocking) && op.hops == 0));
         if !follows {
             let _known_all_the_same = self.session.context.learn(op.slot, &self.elsewhere(reply));
             self.session.context.shared.metrics.retries.inc(Retry::Exhausted);

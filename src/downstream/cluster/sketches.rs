@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use super::gather::{is_error, is_null};
 use super::hyperloglog::Union;
 use super::scatter::{Merging, Piece};
 use crate::coherence::Keys;
@@ -53,10 +54,10 @@ impl Sketches {
     }
 
     fn add(&mut self, reply: &[u8]) -> Result<(), Vec<u8>> {
-        match reply {
-            [b'-' | b'!', ..] => Err(reply.to_vec()),
-            b"$-1\r\n" | b"_\r\n" => Ok(()),
-            _ => self.union.add(body(reply).unwrap_or_default()).map_err(|what| {
+        match () {
+            () if is_error(reply) => Err(reply.to_vec()),
+            () if is_null(reply) => Ok(()),
+            () => self.union.add(body(reply).unwrap_or_default()).map_err(|what| {
                 let mut error = Vec::new();
                 encode::error(&mut error, what.as_bytes());
                 error
